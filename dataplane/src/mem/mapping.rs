@@ -1,0 +1,120 @@
+//! One mapped file: a guest memory region, or memory of our own that we hand to a switch (the packet generator does).
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
+use std::ptr;
+
+use crate::sys::sigbus::Guard;
+
+/// A shared mapping of a file from offset 0, unmapped when dropped, guarded against truncation.
+#[derive(Debug)]
+pub struct Mapping {
+    start: *mut u8,
+    len: usize,
+    guard: Guard,
+    file: File,
+}
+
+// SAFETY: the mapping is an address range; every access goes through `Span` or `Area`, which allow for concurrent writers.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `len` bytes of `file`, shared and writable; `len` is rounded up to the file's block size (a whole
+    /// huge page for hugetlbfs, where an unaligned length would never be unmapped).
+    ///
+    /// # Errors
+    /// A length of 0 or beyond the end of the file, and what `mmap(2)` says.
+    pub fn of_file(file: File, len: u64) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = file.metadata()?;
+        if len == 0 || len > meta.len() {
+            return Err(io::Error::other(format!("{len} bytes to map in a file of {}", meta.len())));
+        }
+        let block = meta.blksize().max(4096);
+        let len = usize::try_from(len.next_multiple_of(block)).map_err(io::Error::other)?;
+        // SAFETY: a new mapping at an address of the kernel's choice; the descriptor is open for the call.
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_NORESERVE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = start.cast::<u8>();
+        match Guard::new(start, len) {
+            Ok(guard) => {
+                // A core dump of the switch must not hold the guests' memory. SAFETY: our own whole mapping.
+                unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTDUMP) };
+                Ok(Self { start, len, guard, file })
+            }
+            Err(error) => {
+                // SAFETY: mapped above, nobody has the address yet.
+                unsafe { libc::munmap(start.cast(), len) };
+                Err(error)
+            }
+        }
+    }
+
+    /// New zeroed memory of our own (a memfd) that can be handed to a vhost-user back-end.
+    ///
+    /// # Errors
+    /// What `memfd_create(2)`, `ftruncate(2)` and `mmap(2)` say.
+    pub fn memfd(name: &std::ffi::CStr, len: u64) -> io::Result<Self> {
+        // SAFETY: `name` is a C string; the result is checked before it is owned.
+        let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: just created, nobody else owns it.
+        let file = unsafe { File::from_raw_fd(fd) };
+        file.set_len(len)?;
+        Self::of_file(file, len)
+    }
+
+    /// Where it lies in this process.
+    #[must_use]
+    pub fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    /// Mapped bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never true: an empty mapping cannot be made.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// True once the file was truncated under us.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.guard.is_lost()
+    }
+}
+
+impl AsFd for Mapping {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: our own whole mapping; spans into it are gone by their invariant, areas hold an `Arc` of it. The
+        // guard may still fire until it is dropped right after, on an address that nobody touches.
+        unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}

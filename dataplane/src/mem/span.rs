@@ -1,0 +1,115 @@
+//! A checked run of foreign bytes.
+
+use std::ptr;
+
+/// `len` bytes at `start`, checked by whoever made it (a memory table, a UMEM) to lie inside one mapping.
+///
+/// Invariant, on which every block below rests: a span is used only while its mapping lives. Spans are made during a
+/// burst from a mapping that the receiving queue holds by `Arc`, and a burst ends (`RxQueue::finish`, then
+/// `PacketBatch::clear`) before the worker gives that queue away. Only this room makes spans.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    start: *mut u8,
+    len: u32,
+}
+
+// SAFETY: a span is an address; what may be done with it is stated above and does not depend on the thread.
+unsafe impl Send for Span {}
+
+impl Span {
+    /// No bytes.
+    pub const EMPTY: Self = Self { start: ptr::null_mut(), len: 0 };
+
+    /// # Safety
+    /// `start .. start + len` lies inside one mapping that outlives the burst in which the span is used.
+    pub(in crate::mem) const unsafe fn new(start: *mut u8, len: u32) -> Self {
+        Self { start, len }
+    }
+
+    /// Bytes in the span.
+    #[inline(always)]
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// True when there is nothing in it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The part from `offset`, at most `len` bytes: cut to what is there.
+    #[inline(always)]
+    #[must_use]
+    pub fn slice(&self, offset: usize, len: usize) -> Self {
+        let offset = offset.min(self.len());
+        let len = len.min(self.len() - offset);
+        // `offset` is inside the span or one past its end, so the sum cannot leave the mapping.
+        Self { start: self.start.wrapping_add(offset), len: len as u32 }
+    }
+
+    /// Reads the first bytes into `to`; returns how many (the shorter of both lengths).
+    #[inline(always)]
+    pub fn read(&self, to: &mut [u8]) -> usize {
+        let count = self.len().min(to.len());
+        // SAFETY: the span is live (type invariant) and holds at least `count` bytes, `to` is ours and cannot
+        // overlap foreign memory. The peer may write meanwhile: bytes have no invalid values, and each is read once.
+        unsafe { ptr::copy_nonoverlapping(self.start, to.as_mut_ptr(), count) };
+        count
+    }
+
+    /// Writes `from` to the first bytes; returns how many (the shorter of both lengths).
+    #[inline(always)]
+    pub fn write(&self, from: &[u8]) -> usize {
+        let count = self.len().min(from.len());
+        // SAFETY: as in `read`, the other way round.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), self.start, count) };
+        count
+    }
+
+    /// Copies `from` here, foreign memory to foreign memory; returns how many bytes (the shorter of both lengths).
+    #[inline(always)]
+    pub fn copy_from(&self, from: &Span) -> usize {
+        let count = self.len().min(from.len());
+        // SAFETY: both spans are live. A hostile guest may make them overlap, hence `copy` and not
+        // `copy_nonoverlapping`.
+        unsafe { ptr::copy(from.start, self.start, count) };
+        count
+    }
+
+    /// Fetches the first cache line ahead of use.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch has no architectural effect, whatever the address.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(self.start.cast());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn over(bytes: &mut [u8]) -> Span {
+        // SAFETY: the array outlives the span in each test.
+        unsafe { Span::new(bytes.as_mut_ptr(), bytes.len() as u32) }
+    }
+
+    #[test]
+    fn copies_are_cut_to_the_shorter_side() {
+        let mut foreign = *b"abcdef";
+        let span = over(&mut foreign);
+        let mut four = [0; 4];
+        assert_eq!(span.read(&mut four), 4);
+        assert_eq!(&four, b"abcd");
+        assert_eq!(span.slice(4, 100).len(), 2);
+        assert_eq!(span.slice(99, 1).len(), 0);
+        assert_eq!(span.slice(5, 1).write(b"XYZ"), 1);
+        assert_eq!(span.copy_from(&span.slice(3, 3)), 3);
+        assert_eq!(&foreign, b"deXdeX");
+    }
+}

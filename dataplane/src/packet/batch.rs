@@ -1,0 +1,347 @@
+//! Packets in flight through one worker.
+
+use super::{DropReason, HEADROOM, MAX_FRAME, TAIL_PIECES, Tally};
+use crate::mem::Span;
+
+/// Packets in one batch.
+pub const BATCH: usize = 32;
+
+/// Room for the whole frame and what may be pushed before it. Only the lines that a frame really uses are ever touched.
+const HEAD_CAPACITY: usize = HEADROOM + MAX_FRAME;
+
+/// A frame: a private head, and for long frames a tail that still lies in the sender's memory.
+///
+/// The tail is valid until the burst that received it ends.
+#[repr(align(64))]
+pub struct Packet {
+    head: [u8; HEAD_CAPACITY],
+    start: u16,
+    head_len: u16,
+    tail_len: u16,
+    tail_count: u8,
+    tail: [Span; TAIL_PIECES],
+}
+
+impl Packet {
+    fn new() -> Self {
+        Self {
+            head: [0; HEAD_CAPACITY],
+            start: HEADROOM as u16,
+            head_len: 0,
+            tail_len: 0,
+            tail_count: 0,
+            tail: [Span::EMPTY; TAIL_PIECES],
+        }
+    }
+
+    /// Starts a new frame with a head of `len` bytes and no tail, and returns the head to be filled (its old bytes are
+    /// some earlier frame's).
+    ///
+    /// # Panics
+    /// When `len` exceeds [`MAX_FRAME`]: receivers check lengths first.
+    #[inline(always)]
+    pub fn reset(&mut self, len: usize) -> &mut [u8] {
+        self.start = HEADROOM as u16;
+        self.head_len = len as u16;
+        self.tail_len = 0;
+        self.tail_count = 0;
+        &mut self.head[HEADROOM..HEADROOM + len]
+    }
+
+    /// Appends a piece of foreign memory to the tail; false (and nothing done) when the tail is full or the frame would
+    /// exceed [`MAX_FRAME`].
+    #[inline(always)]
+    pub fn push_tail(&mut self, piece: Span) -> bool {
+        let count = usize::from(self.tail_count);
+        if count == TAIL_PIECES || self.len() + piece.len() > MAX_FRAME {
+            return false;
+        }
+        self.tail[count] = piece;
+        self.tail_count += 1;
+        self.tail_len += piece.len() as u16;
+        true
+    }
+
+    /// The frame's length, head and tail, in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        usize::from(self.head_len) + usize::from(self.tail_len)
+    }
+
+    /// True for a packet that was never filled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first bytes of the frame; all of it when there is no tail.
+    #[inline(always)]
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        let start = usize::from(self.start);
+        &self.head[start..start + usize::from(self.head_len)]
+    }
+
+    /// The head, to rewrite.
+    #[inline(always)]
+    pub fn head_mut(&mut self) -> &mut [u8] {
+        let start = usize::from(self.start);
+        &mut self.head[start..start + usize::from(self.head_len)]
+    }
+
+    /// The pieces behind the head, in order.
+    #[inline(always)]
+    #[must_use]
+    pub fn tail(&self) -> &[Span] {
+        &self.tail[..usize::from(self.tail_count)]
+    }
+
+    /// Makes room for `count` bytes in front (their contents are undefined); false when the headroom is used up.
+    pub fn push_front(&mut self, count: usize) -> bool {
+        if count > usize::from(self.start) {
+            return false;
+        }
+        self.start -= count as u16;
+        self.head_len += count as u16;
+        true
+    }
+
+    /// Removes `count` bytes from the front; false when the head is shorter.
+    pub fn pull_front(&mut self, count: usize) -> bool {
+        if count > usize::from(self.head_len) {
+            return false;
+        }
+        self.start += count as u16;
+        self.head_len -= count as u16;
+        true
+    }
+
+    /// Fetches the head's first line for writing, ahead of use.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        crate::sys::cpu::prefetch(&self.head[HEADROOM]);
+    }
+
+    /// Copies the whole frame to `to`; returns its length, or `None` when `to` is shorter.
+    pub fn copy_to(&self, to: &mut [u8]) -> Option<usize> {
+        let len = self.len();
+        if to.len() < len {
+            return None;
+        }
+        let (head, mut rest) = to.split_at_mut(usize::from(self.head_len));
+        head.copy_from_slice(self.head());
+        for piece in self.tail() {
+            let count = piece.read(rest);
+            rest = &mut rest[count..];
+        }
+        Some(len)
+    }
+}
+
+/// Up to [`BATCH`] packets of one burst, and the drops that the receiving queue noted meanwhile.
+///
+/// The packets live here for good and are filled again for each burst: nothing is allocated, and when the burst ends
+/// nothing refers to the sender's memory any more.
+pub struct PacketBatch {
+    packets: Box<[Packet]>,
+    len: usize,
+    /// What the receiving queue dropped in this burst.
+    pub tally: Tally,
+}
+
+impl Default for PacketBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PacketBatch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { packets: (0..BATCH).map(|_| Packet::new()).collect(), len: 0, tally: Tally::default() }
+    }
+
+    /// How many packets are in it.
+    #[inline(always)]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when there are none.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many more fit.
+    #[inline(always)]
+    #[must_use]
+    pub fn room(&self) -> usize {
+        BATCH - self.len
+    }
+
+    /// The next free packet, to be filled and then [`push`](Self::push)ed; `None` when the batch is full.
+    #[inline(always)]
+    pub fn next_slot(&mut self) -> Option<&mut Packet> {
+        self.packets.get_mut(self.len)
+    }
+
+    /// Takes the packet of [`next_slot`](Self::next_slot) in.
+    ///
+    /// # Panics
+    /// When the batch is full.
+    #[inline(always)]
+    pub fn push(&mut self) {
+        assert!(self.len < BATCH, "push into a full batch");
+        self.len += 1;
+    }
+
+    /// The free packets behind those taken in, for receivers that fill several at once; see [`push_many`](Self::push_many).
+    #[inline(always)]
+    pub fn free_slots(&mut self) -> &mut [Packet] {
+        &mut self.packets[self.len..]
+    }
+
+    /// Takes `count` packets of [`free_slots`](Self::free_slots) in.
+    ///
+    /// # Panics
+    /// When that many are not free.
+    #[inline(always)]
+    pub fn push_many(&mut self, count: usize) {
+        assert!(count <= self.room(), "push into a full batch");
+        self.len += count;
+    }
+
+    /// The packets taken in.
+    #[inline(always)]
+    #[must_use]
+    pub fn packets(&self) -> &[Packet] {
+        &self.packets[..self.len]
+    }
+
+    /// The packets taken in, to rewrite.
+    #[inline(always)]
+    pub fn packets_mut(&mut self) -> &mut [Packet] {
+        &mut self.packets[..self.len]
+    }
+
+    /// The burst is over: forgets the packets and the tally.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.len = 0;
+        self.tally.clear();
+    }
+}
+
+/// Packets of one batch that are to leave through one queue, in order: indices into the batch, so that a flood sends
+/// the same packet many times without copying it.
+pub struct TxList {
+    ids: [u8; BATCH],
+    first: usize,
+    len: usize,
+    /// What the queue took but could not send.
+    pub tally: Tally,
+}
+
+impl Default for TxList {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TxList {
+    /// An empty list.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { ids: [0; BATCH], first: 0, len: 0, tally: Tally::default() }
+    }
+
+    /// Appends the packet with this index in its batch; false when the list already holds [`BATCH`].
+    #[inline(always)]
+    pub fn push(&mut self, id: usize) -> bool {
+        if self.len == BATCH {
+            return false;
+        }
+        self.ids[self.len] = id as u8;
+        self.len += 1;
+        true
+    }
+
+    /// The packets still to be sent, front first.
+    #[inline(always)]
+    #[must_use]
+    pub fn ids(&self) -> &[u8] {
+        &self.ids[self.first..self.len]
+    }
+
+    /// How many are still to be sent.
+    #[inline(always)]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len - self.first
+    }
+
+    /// True when nothing is left to send.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == self.first
+    }
+
+    /// The queue took the first `count` packets (sent, or noted in the tally).
+    ///
+    /// # Panics
+    /// When there are not that many.
+    #[inline(always)]
+    pub fn take(&mut self, count: usize) {
+        assert!(count <= self.len(), "took more packets than there are");
+        self.first += count;
+    }
+
+    /// The queue takes the first packet and drops it.
+    #[inline]
+    pub fn take_dropped(&mut self, reason: DropReason) {
+        self.take(1);
+        self.tally.drop(reason);
+    }
+
+    /// Forgets everything.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        self.first = 0;
+        self.len = 0;
+        self.tally.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_grows_and_shrinks_at_the_front() {
+        let mut batch = PacketBatch::new();
+        let packet = batch.next_slot().expect("an empty batch has room");
+        packet.reset(4).copy_from_slice(b"abcd");
+        assert!(packet.push_front(HEADROOM));
+        assert!(!packet.push_front(1), "the headroom is used up");
+        assert!(packet.pull_front(HEADROOM + 1));
+        assert_eq!(packet.head(), b"bcd");
+        assert!(!packet.pull_front(4));
+    }
+
+    #[test]
+    fn what_a_queue_does_not_take_stays_in_the_list() {
+        let mut list = TxList::new();
+        (0..BATCH).for_each(|id| assert!(list.push(id)));
+        assert!(!list.push(0));
+        list.take(30);
+        list.take_dropped(DropReason::TxTooLarge);
+        assert_eq!(list.ids(), [31]);
+        assert_eq!(list.tally.count(DropReason::TxTooLarge), 1);
+    }
+}

@@ -1,0 +1,27 @@
+//! A frame inside the switch: [`Packet`], up to 32 of them in a [`PacketBatch`], the reasons why one is dropped, and the
+//! counters that account for each.
+//!
+//! Trust: the head is private, so what was parsed is what is sent; the tail is foreign and never looked at.
+//! Neighbours: `port` fills and empties batches, `pipeline` parses and rewrites heads.
+
+mod batch;
+mod counters;
+mod drop;
+
+pub use batch::{BATCH, Packet, PacketBatch, TxList};
+pub use counters::{PortCounters, PortTotals, Tally};
+pub use drop::DropReason;
+
+/// Bytes kept free before a frame, for tags and tunnels pushed in front.
+pub const HEADROOM: usize = 128;
+/// The largest frame accepted: 9000 bytes of payload behind an Ethernet header with two VLAN tags, rounded up.
+pub const MAX_FRAME: usize = 9216;
+/// The shortest frame accepted: an Ethernet header.
+pub const MIN_FRAME: usize = 14;
+/// Frames up to this length are copied whole into the head: two copies of a small frame cost less than keeping a tail
+/// (measured: the lines cross near 512 bytes).
+pub const WHOLE_FRAME: usize = 512;
+/// How much of a longer frame goes into the head: enough for every header that is parsed (Ethernet, two tags, IPv6, TCP).
+pub const SPLIT_HEAD: usize = 128;
+/// Most pieces a tail can have; a frame in more pieces is copied whole.
+pub const TAIL_PIECES: usize = 4;

@@ -1,0 +1,10 @@
+//! What the operating system and the CPU give us, each call one safe function.
+//!
+//! Trust: nobody lies here; arguments come from our own code. `unsafe` is allowed in this room and in `mem` only, and
+//! every block names its invariant. Neighbours: everything below may call these.
+
+pub mod affinity;
+pub mod clock;
+pub mod cpu;
+pub mod event;
+pub mod sigbus;
