@@ -75,8 +75,7 @@ fn rooms_import_only_what_stands_above_them() {
 #[test]
 fn every_room_of_the_dataplane_is_in_the_order() {
     let text = fs::read_to_string(root().join("dataplane/src/lib.rs")).expect("lib.rs");
-    let declared: Vec<_> =
-        text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let declared: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
     assert_eq!(declared, DATAPLANE);
 }
 

@@ -28,7 +28,7 @@ pub struct Lookups {
 /// A cache, and for which version of the bridge its entries hold.
 struct BridgeCache {
     version: u64,
-    cache: FlowCache,
+    cache: Box<FlowCache>,
 }
 
 /// The verdict for all traffic of a port, in one version of its bridge.
@@ -62,7 +62,7 @@ impl Default for Classifier {
 }
 
 impl Classifier {
-    pub(super) fn set_cache(&mut self, bridge: usize, cache: Option<FlowCache>) -> Option<FlowCache> {
+    pub(super) fn set_cache(&mut self, bridge: usize, cache: Option<Box<FlowCache>>) -> Option<Box<FlowCache>> {
         if self.caches.len() <= bridge {
             self.caches.resize_with(bridge + 1, || None);
         }

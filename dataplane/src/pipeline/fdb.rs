@@ -144,12 +144,7 @@ impl Fdb {
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),
             limit,
             seed: RandomState::new().hash_one(0) | 1,
-            book: Mutex::new(Book {
-                count: 0,
-                per_port: vec![0; MAX_PORTS],
-                cursor: 0,
-                stats: FdbStats::default(),
-            }),
+            book: Mutex::new(Book { count: 0, per_port: vec![0; MAX_PORTS], cursor: 0, stats: FdbStats::default() }),
         }
     }
 
@@ -245,9 +240,8 @@ impl Fdb {
     /// Frees the slot of the port that holds the most among `slots`, provided it holds more than `port` or is `port`.
     fn evict<'a>(&self, book: &mut Book, slots: impl Iterator<Item = &'a Slot>, port: PortId) -> Option<&'a Slot> {
         let holds = |slot: &&Slot| book.per_port[usize::from(port_of(slot.value.load(Ordering::Relaxed)).0)];
-        let used = slots.filter(|slot| {
-            slot.key.load(Ordering::Relaxed) != 0 && slot.value.load(Ordering::Relaxed) & STATIC == 0
-        });
+        let used = slots
+            .filter(|slot| slot.key.load(Ordering::Relaxed) != 0 && slot.value.load(Ordering::Relaxed) & STATIC == 0);
         let victim = used.max_by_key(holds)?;
         let owner = port_of(victim.value.load(Ordering::Relaxed));
         if owner != port && holds(&victim) <= book.per_port[usize::from(port.0)] {
@@ -293,7 +287,8 @@ impl Fdb {
 
     /// Removes learned entries not seen for `ageing_s` seconds; returns how many.
     pub fn age(&self, now_s: u32, ageing_s: u32) -> usize {
-        let expired = self.remove_where(|entry, seen_s| entry.age_s.is_some() && now_s.saturating_sub(seen_s) >= ageing_s);
+        let expired =
+            self.remove_where(|entry, seen_s| entry.age_s.is_some() && now_s.saturating_sub(seen_s) >= ageing_s);
         self.book().stats.expired += expired as u64;
         expired
     }

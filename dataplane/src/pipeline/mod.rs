@@ -44,7 +44,7 @@ impl Pipeline {
     }
 
     /// Sets the cache of a bridge and returns the one it had.
-    pub fn set_cache(&mut self, bridge: usize, cache: Option<FlowCache>) -> Option<FlowCache> {
+    pub fn set_cache(&mut self, bridge: usize, cache: Option<Box<FlowCache>>) -> Option<Box<FlowCache>> {
         self.classifier.set_cache(bridge, cache)
     }
 

@@ -186,15 +186,7 @@ impl BridgeView {
         let union = table.union_mask();
         let mut beyond_port = union;
         beyond_port.words[usize::from(Field::IN_PORT.word)] &= !Field::IN_PORT.mask();
-        Self {
-            version,
-            depth: Depth::of(&union),
-            union,
-            only_port: beyond_port.is_empty(),
-            table,
-            fdb,
-            ports,
-        }
+        Self { version, depth: Depth::of(&union), union, only_port: beyond_port.is_empty(), table, fdb, ports }
     }
 }
 
@@ -239,7 +231,7 @@ impl BridgePorts {
 
     /// All ports, LOCAL included.
     #[inline]
-    pub fn all(&self) -> impl Iterator<Item = PortId> + '_ {
+    pub fn all(&self) -> impl Iterator<Item = PortId> + Clone {
         self.by_number.iter().map(|&(_, id)| id)
     }
 }
@@ -259,6 +251,9 @@ mod tests {
         assert_eq!((trunk.egress(4095), trunk.egress(0)), (Some(Form::Tagged), None));
 
         let native = VlanMode::Trunk { allowed: VlanSet::of([5]), native: Native::Untagged(7) };
-        assert_eq!((native.ingress(None), native.egress(7), native.egress(5)), (Some(7), Some(Form::Untagged), Some(Form::Tagged)));
+        assert_eq!(
+            (native.ingress(None), native.egress(7), native.egress(5)),
+            (Some(7), Some(Form::Untagged), Some(Form::Tagged))
+        );
     }
 }

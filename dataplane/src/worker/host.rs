@@ -104,14 +104,8 @@ impl Workers {
             ready.push(Worker::new(number, Arc::clone(&board), Arc::clone(&mailbox), inbox)?);
             mailboxes.push(mailbox);
         }
-        let workers = Self {
-            cpus,
-            cache_entries,
-            board,
-            mailboxes,
-            threads: Mutex::default(),
-            placement: Mutex::default(),
-        };
+        let workers =
+            Self { cpus, cache_entries, board, mailboxes, threads: Mutex::default(), placement: Mutex::default() };
         Ok((Arc::new(workers), ready))
     }
 
@@ -148,7 +142,7 @@ impl Workers {
     fn set_caches(&self, bridge: usize, present: bool) {
         for mailbox in &self.mailboxes {
             let (reply, answer) = bounded(1);
-            let cache = present.then(|| FlowCache::new(self.cache_entries, &Mask::NONE));
+            let cache = present.then(|| Box::new(FlowCache::new(self.cache_entries, &Mask::NONE)));
             mailbox.send(Command::SetCache(bridge, cache, reply));
             // A new cache replaces none, so only removal has something to wait for.
             if !present {

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -24,7 +23,7 @@ pub(super) enum Command {
     /// Give this queue back.
     Detach(PortId, u16, Sender<Option<Box<dyn RxQueue>>>),
     /// Use this cache for the bridge with this index; the old one goes back, to be freed elsewhere.
-    SetCache(usize, Option<FlowCache>, Sender<Option<FlowCache>>),
+    SetCache(usize, Option<Box<FlowCache>>, Sender<Option<Box<FlowCache>>>),
     /// End the thread; the queues go back.
     Stop(Sender<VecDeque<Attachment>>),
 }
@@ -183,7 +182,7 @@ impl Worker {
         let place = self.queues.iter().position(|queue| queue.port == port && queue.index == index)?;
         let queue = self.queues.remove(place)?.queue;
         if let Some(fd) = queue.event_fd() {
-            self.sleeper.forget(fd as RawFd);
+            self.sleeper.forget(fd);
         }
         Some(queue)
     }
@@ -207,7 +206,7 @@ impl Worker {
     /// Asks every peer for notifications and sleeps until one comes, unless something came meanwhile.
     fn sleep(&mut self) {
         self.mailbox.asleep.store(true, Ordering::SeqCst);
-        let armed = self.queues.iter_mut().take_while(|queue| queue.queue.arm()).count();
+        let armed = self.queues.iter_mut().map(|queue| queue.queue.arm()).take_while(|&armed| armed).count();
         let quiet = armed == self.queues.len()
             && !self.mailbox.full.load(Ordering::SeqCst)
             && self.board.epoch() == self.snapshot.epoch;
