@@ -6,6 +6,7 @@
 //! Neighbours: the session opens and closes rings; `worker` drives them as [`RxQueue`](super::RxQueue) and
 //! [`TxQueue`](super::TxQueue).
 
+pub mod driver;
 mod engine;
 mod fault;
 mod gather;
@@ -20,3 +21,6 @@ mod tx;
 pub use fault::{RingFault, RingFaultKind};
 pub use ring::{RxRing, TxRing, open_rx, open_tx};
 pub use setup::{RingError, RingFeatures, RingSetup};
+
+#[cfg(test)]
+mod tests;
