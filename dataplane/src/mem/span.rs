@@ -69,6 +69,15 @@ impl Span {
         count
     }
 
+    /// Writes `bytes` to the front unless they are there already; nothing when the span is shorter.
+    #[inline(always)]
+    pub fn write_if_different<const N: usize>(&self, bytes: &[u8; N]) {
+        let mut there = [0; N];
+        if self.read(&mut there) == N && there != *bytes {
+            self.write(bytes);
+        }
+    }
+
     /// Copies `from` here, foreign memory to foreign memory; returns how many bytes (the shorter of both lengths).
     #[inline(always)]
     pub fn copy_from(&self, from: &Span) -> usize {
