@@ -30,8 +30,7 @@ pub fn recv_with_fds(stream: &UnixStream, into: &mut [u8], fds: &mut Vec<OwnedFd
     message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = CONTROL as _;
     // SAFETY: `message` points to `piece`, which points to `into`, and to `control`; all outlive the call.
-    let count =
-        unsafe { libc::recvmsg(stream.as_raw_fd(), &mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) };
+    let count = unsafe { libc::recvmsg(stream.as_raw_fd(), &mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) };
     if count < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -12,7 +12,7 @@ use super::memory::MemoryTable;
 use super::vring::{Kick, Vring};
 use super::{RingError, RingFault, RingFeatures, RingSetup, RingStatus, RxRing, TxRing, VhostOptions, VhostStatus};
 use super::{open_rx, open_tx};
-use crate::port::{PortContext, PortEvent, RxQueue, TxQueue};
+use crate::port::{PortContext, PortEvent};
 
 pub(super) struct Device {
     context: PortContext,
