@@ -121,7 +121,12 @@ impl Packed {
             if flags_of(high) & flag::INDIRECT != 0 {
                 return Err(RingFaultKind::UnexpectedIndirect);
             }
-            self.buffer::<WRITE>(low, high, piece)?;
+            if WRITE {
+                self.buffer::<WRITE>(low, high, piece)?;
+            } else {
+                // DPDK's driver leaves WRITE in the tables that it sends; reading them harms nobody.
+                pieces(&mut self.memory, low, high as u32, piece)?;
+            }
         }
         Ok(table.count)
     }
