@@ -293,3 +293,6 @@ impl Chain {
         std::iter::successors(first, |chain| chain.next.as_deref()).map(|chain| (chain.id, chain.priority))
     }
 }
+
+#[cfg(test)]
+mod tests;
