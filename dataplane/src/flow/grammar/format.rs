@@ -289,18 +289,18 @@ struct TcpFlags {
 
 impl Display for TcpFlags {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
-        let Self { flags, bits } = *self;
-        if bits == ALL_TCP_FLAGS {
-            let named = TCP_FLAGS.iter().enumerate().filter(|(bit, _)| flags >> bit & 1 != 0);
-            let mut parts: Vec<_> = named.map(|(_, name)| (*name).to_owned()).collect();
-            let rest = flags >> TCP_FLAGS.len() << TCP_FLAGS.len();
-            if rest != 0 {
-                parts.push(format!("{rest:#x}"));
-            }
-            return to.write_str(if parts.is_empty() { "0".to_owned() } else { parts.join("|") }.as_str());
+        let exact = self.bits == ALL_TCP_FLAGS;
+        if exact && self.flags == 0 {
+            return to.write_char('0');
         }
-        for bit in (0..12).filter(|bit| bits >> bit & 1 != 0) {
-            to.write_char(if flags >> bit & 1 != 0 { '+' } else { '-' })?;
+        let printed = if exact { self.flags } else { self.bits };
+        for (count, bit) in (0..12).filter(|bit| printed >> bit & 1 != 0).enumerate() {
+            match (exact, self.flags >> bit & 1 != 0) {
+                (true, _) if count == 0 => {}
+                (true, _) => to.write_char('|')?,
+                (false, true) => to.write_char('+')?,
+                (false, false) => to.write_char('-')?,
+            }
             match TCP_FLAGS.get(bit) {
                 Some(name) => to.write_str(name)?,
                 None => write!(to, "[{:x}]", 1 << bit)?,
