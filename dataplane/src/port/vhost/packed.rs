@@ -118,11 +118,7 @@ impl Packed {
 
     /// As [`claim`](Engine::claim), with no more `spans` than descriptors are left before the ring's end.
     #[inline(always)]
-    fn claim_run<const WRITE: bool>(
-        &mut self,
-        spans: &mut [Span],
-        used_len: impl Fn(usize, u32) -> Option<u32>,
-    ) -> usize {
+    fn claim_run<const WRITE: bool>(&mut self, spans: &mut [Span], take: impl Fn(usize, Span) -> Option<u32>) -> usize {
         let simple = Self::available_bits(self.next.wrap) | if WRITE { flag::WRITE } else { 0 };
         let first = usize::from(self.next.index);
         let (mut count, mut last_id) = (0, 0);
@@ -132,9 +128,9 @@ impl Packed {
             if flags_of(high) != simple || id_of(high) >= self.size {
                 break;
             }
-            let (Some(low), Some(len)) = (self.ring.low(first + count), used_len(count, high as u32)) else { break };
+            let Some(low) = self.ring.low(first + count) else { break };
             let Some(span) = self.memory.whole(low, high as u32) else { break };
-            span.prefetch();
+            let Some(len) = take(count, span) else { break };
             *slot = span;
             last_id = id_of(high);
             *done = Done::new(len, last_id, 1);
@@ -251,14 +247,14 @@ impl Engine for Packed {
     fn claim<const WRITE: bool>(
         &mut self,
         spans: &mut [Span],
-        used_len: impl Fn(usize, u32) -> Option<u32>,
+        take: impl Fn(usize, Span) -> Option<u32>,
     ) -> Result<usize, RingFaultKind> {
         let wanted = spans.len().min(usize::from(self.size - self.taken));
         let to_end = wanted.min(usize::from(self.size - self.next.index));
         let (before, behind) = spans[..wanted].split_at_mut(to_end);
-        let mut count = self.claim_run::<WRITE>(before, |place, len| used_len(place, len));
+        let mut count = self.claim_run::<WRITE>(before, &take);
         if count == to_end && !behind.is_empty() {
-            count += self.claim_run::<WRITE>(behind, |place, len| used_len(to_end + place, len));
+            count += self.claim_run::<WRITE>(behind, |place, span| take(to_end + place, span));
         }
         Ok(count)
     }
