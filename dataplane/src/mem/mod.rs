@@ -5,6 +5,7 @@
 //! `packet` keeps a frame's tail as spans.
 
 mod area;
+mod copy;
 mod lookup;
 mod mapping;
 mod memory;

@@ -10,6 +10,7 @@
 //! [`TxQueue`](super::TxQueue).
 
 mod device;
+pub mod driver;
 mod engine;
 mod error;
 mod fault;
@@ -36,3 +37,6 @@ pub use options::{FeatureSwitches, Mode, RingStatus, VhostOptions, VhostStatus};
 pub use port::VhostPort;
 pub use ring::{RxRing, TxRing, open_rx, open_tx};
 pub use setup::{RingError, RingFeatures, RingSetup};
+
+#[cfg(test)]
+mod tests;
