@@ -65,9 +65,13 @@ fn addresses_outside_memory() {
     let end = BUFFERS + REGIONS * REGION;
     for (address, len) in [(0, 100), (end, 100), (end - 99, 100), (u64::MAX, 100), (u64::MAX - 50, 100), (0, u32::MAX)]
     {
-        let kind = split(|guest| { guest.driver.add(&[readable(address, len)]; }));
+        let kind = split(|guest| {
+            guest.driver.add(&[readable(address, len)]);
+        });
         assert_eq!(kind, RingFaultKind::OutsideMemory, "{address:#x}");
-        let kind = packed(|guest| { guest.driver.add(&[readable(address, len)]; }));
+        let kind = packed(|guest| {
+            guest.driver.add(&[readable(address, len)]);
+        });
         assert_eq!(kind, RingFaultKind::OutsideMemory, "{address:#x}");
         for features in KINDS {
             let kind = received_after(features, |guest| {
@@ -88,12 +92,18 @@ fn addresses_outside_memory() {
 #[test]
 fn wrong_directions() {
     for features in KINDS {
-        let kind = received_after(features, |guest| { guest.driver.add(&[writable(BUFFERS, 100)]; }));
+        let kind = received_after(features, |guest| {
+            guest.driver.add(&[writable(BUFFERS, 100)]);
+        });
         assert_eq!(kind, RingFaultKind::WrongDirection);
         let mixed = [readable(BUFFERS, 100), writable(BUFFERS, 100)];
-        let kind = received_after(features, |guest| { guest.driver.add(&mixed; }));
+        let kind = received_after(features, |guest| {
+            guest.driver.add(&mixed);
+        });
         assert_eq!(kind, RingFaultKind::WrongDirection);
-        let kind = received_after(features, |guest| { guest.driver.add_indirect(&[], BUFFERS + 0x1000, &mixed; }));
+        let kind = received_after(features, |guest| {
+            guest.driver.add_indirect(&[], BUFFERS + 0x1000, &mixed);
+        });
         assert_eq!(kind, RingFaultKind::WrongDirection);
         let mut guest = Guest::new(8, features);
         let mut ring = guest.tx();
@@ -136,8 +146,9 @@ fn indirect_tables_that_may_not_be() {
     });
     assert_eq!(kind, RingFaultKind::UnexpectedIndirect);
     for features in [VERSION_1, VERSION_1 | PACKED] {
-        let table =
-            |guest: &mut Guest| { guest.driver.add_indirect(&[], BUFFERS + 0x1000, &[readable(BUFFERS, 100)]; });
+        let table = |guest: &mut Guest| {
+            guest.driver.add_indirect(&[], BUFFERS + 0x1000, &[readable(BUFFERS, 100)]);
+        };
         assert_eq!(received_after(features, table), RingFaultKind::UnexpectedIndirect);
     }
 }
