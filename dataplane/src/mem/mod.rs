@@ -8,8 +8,10 @@ mod area;
 mod mapping;
 mod memory;
 mod span;
+mod xsk;
 
 pub use area::Area;
 pub use mapping::Mapping;
 pub use memory::{GuestMemory, MemoryError, Region, RegionSpec};
 pub use span::Span;
+pub use xsk::{FRAME_ROOM, RxFrame, Xsk, XskConfig, XskCounters, XskError, XskRx, XskStatistics, XskTx, XskWay};

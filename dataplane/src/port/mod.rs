@@ -4,7 +4,10 @@
 //! panic. Neighbours: `worker` owns the receive queues and calls them; `pipeline` sends through [`TxQueues`];
 //! control opens ports and gives each a [`PortContext`].
 
+mod mtu;
 mod queues;
+pub mod tap;
+pub mod xdp;
 
 pub use queues::TxQueues;
 

@@ -7,4 +7,7 @@ pub mod affinity;
 pub mod clock;
 pub mod cpu;
 pub mod event;
+pub mod netdev;
+pub mod packet_socket;
 pub mod sigbus;
+pub mod tap;
