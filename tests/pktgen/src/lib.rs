@@ -5,6 +5,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod capture;
+pub mod check;
+pub mod cli;
+pub mod frame;
 pub mod guest;
+pub mod hostile;
 pub mod queue;
+pub mod report;
 pub mod ring;
+pub mod search;
+pub mod setup;
+pub mod traffic;

@@ -110,11 +110,7 @@ impl Tx {
         match self {
             Self::Ring(ring, _) => {
                 let (buffers, place) = (ring.buffers(), ring.place());
-                Frames {
-                    start: buffers.frame_offset(0),
-                    stride: buffers.stride,
-                    count: place.size / buffers.entries(),
-                }
+                Frames { start: buffers.frame_offset(0), stride: buffers.stride, count: place.size / buffers.entries() }
             }
             Self::Socket(queue) => queue.frames,
         }
@@ -152,6 +148,21 @@ impl Tx {
                 Ok(sent)
             }
             Self::Socket(queue) => queue.send(count, fill),
+        }
+    }
+
+    /// True when the device holds none of the frames.
+    ///
+    /// # Errors
+    /// The back-end broke the ring.
+    pub fn is_idle(&mut self) -> Result<bool, GuestError> {
+        let count = usize::from(self.frames().count);
+        match self {
+            Self::Ring(ring, _) => {
+                ring.take(count, false, |_, _| ())?;
+                Ok(ring.free() == count)
+            }
+            Self::Socket(_) => Ok(true),
         }
     }
 
@@ -214,7 +225,8 @@ impl Rx {
         match &self.source {
             Source::Ring(ring, _) => {
                 let buffers = ring.buffers();
-                let frames = Frames { start: buffers.frame_offset(0), stride: buffers.stride, count: ring.place().size };
+                let frames =
+                    Frames { start: buffers.frame_offset(0), stride: buffers.stride, count: ring.place().size };
                 RxView { area: ring.area().clone(), frames, header: buffers.header, room: buffers.room }
             }
             Source::Socket(queue) => {

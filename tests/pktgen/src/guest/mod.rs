@@ -163,9 +163,8 @@ impl Guest {
         self.pairs.clear();
         let mut rings = rings.into_iter().zip(&session.kicks);
         while let (Some((rx, rx_kick)), Some((tx, tx_kick))) = (rings.next(), rings.next()) {
-            let clone = |kick: &vmm_sys_util::eventfd::EventFd| {
-                kick.try_clone().map_err(|source| GuestError::Setup { source })
-            };
+            let clone =
+                |kick: &vmm_sys_util::eventfd::EventFd| kick.try_clone().map_err(|source| GuestError::Setup { source });
             let (rx_kick, tx_kick) = (clone(rx_kick)?, clone(tx_kick)?);
             self.pairs.push(Pair { tx: Tx::ring(tx, tx_kick), rx: Rx::ring(rx, rx_kick, self.config.mrg) });
         }
@@ -293,8 +292,7 @@ impl Drop for Guest {
 /// # Errors
 /// The first guest's that fails.
 pub fn open_all(configs: Vec<GuestConfig>) -> Result<Vec<Guest>, GuestError> {
-    let handles: Vec<_> =
-        configs.into_iter().map(|config| std::thread::spawn(move || Guest::open(config))).collect();
+    let handles: Vec<_> = configs.into_iter().map(|config| std::thread::spawn(move || Guest::open(config))).collect();
     let opened: Vec<_> = handles
         .into_iter()
         .map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

@@ -100,8 +100,7 @@ impl Session {
 
     fn start_ring(&mut self, index: usize, place: &Place, packed: bool) -> Result<(), GuestError> {
         let setup = |source| GuestError::Setup { source };
-        let (kick, call) =
-            (EventFd::new(EFD_NONBLOCK).map_err(setup)?, EventFd::new(EFD_NONBLOCK).map_err(setup)?);
+        let (kick, call) = (EventFd::new(EFD_NONBLOCK).map_err(setup)?, EventFd::new(EFD_NONBLOCK).map_err(setup)?);
         said("SET_VRING_NUM", self.frontend.set_vring_num(index, place.size))?;
         // Packed rings start with both wrap counters at 1; bit 15 carries the driver's.
         said("SET_VRING_BASE", self.frontend.set_vring_base(index, if packed { 0x8000 } else { 0 }))?;
@@ -147,8 +146,7 @@ fn negotiate(frontend: &mut Frontend, config: &GuestConfig) -> Result<(), GuestE
     said("SET_OWNER", frontend.set_owner())?;
     let offered = said("GET_FEATURES", frontend.get_features())?;
     let wanted = wanted(config);
-    let missing: Vec<_> =
-        NAMES.iter().filter(|(bit, _)| wanted & !offered & bit != 0).map(|&(_, name)| name).collect();
+    let missing: Vec<_> = NAMES.iter().filter(|(bit, _)| wanted & !offered & bit != 0).map(|&(_, name)| name).collect();
     if !missing.is_empty() {
         return Err(GuestError::Missing { features: missing.join(", ") });
     }
