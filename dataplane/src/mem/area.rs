@@ -73,6 +73,28 @@ impl Area {
         load_u64, store_u64: u64, AtomicU64;
     }
 
+    /// Copies the bytes at `offset` out (memory of our own that the peer may write meanwhile: a byte is old or new).
+    ///
+    /// # Panics
+    /// When they are not all inside.
+    #[inline(always)]
+    pub fn read_bytes(&self, offset: usize, to: &mut [u8]) {
+        assert!(offset <= self.len && to.len() <= self.len - offset, "bytes outside their area");
+        // SAFETY: inside the area (checked), mapped (held); `to` is ours and cannot overlap shared memory.
+        unsafe { std::ptr::copy_nonoverlapping(self.start.add(offset), to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Copies `from` to the bytes at `offset`.
+    ///
+    /// # Panics
+    /// When they are not all inside.
+    #[inline(always)]
+    pub fn write_bytes(&self, offset: usize, from: &[u8]) {
+        assert!(offset <= self.len && from.len() <= self.len - offset, "bytes outside their area");
+        // SAFETY: as in `read_bytes`, the other way round.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.start.add(offset), from.len()) };
+    }
+
     #[inline(always)]
     fn check<T>(&self, offset: usize) {
         let aligned = (self.start as usize).wrapping_add(offset).is_multiple_of(size_of::<T>());

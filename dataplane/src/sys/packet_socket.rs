@@ -2,8 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
 
 use super::netdev::{self, checked, set_option, socket};
+
+/// Frames per system call.
+const BURST: usize = 32;
 
 /// A non-blocking AF_PACKET socket bound to one netdev. It does not see what this host sends.
 #[derive(Debug)]
@@ -62,10 +66,69 @@ impl PacketSocket {
         let count = unsafe { libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
+
+    /// Sends the frames in order, up to 32; returns how many the kernel took (0 when its queue is full).
+    ///
+    /// # Errors
+    /// The netdev went away or is down, or the first frame is too long for it.
+    pub fn send_many(&self, frames: &[&[u8]]) -> io::Result<usize> {
+        let count = frames.len().min(BURST);
+        let mut pieces = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BURST];
+        for (piece, frame) in pieces.iter_mut().zip(frames) {
+            *piece = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+        }
+        let mut messages = messages(&mut pieces);
+        // SAFETY: `messages` and the frames they point to live for the whole call; sending only reads them.
+        let sent = unsafe { libc::sendmmsg(self.0.as_raw_fd(), messages.as_mut_ptr(), count as u32, 0) };
+        done(sent)
+    }
+
+    /// Receives up to one frame into each buffer (up to 32) and its length into `lens`; returns how many came. What
+    /// does not fit its buffer is cut off.
+    ///
+    /// # Errors
+    /// The netdev went away or is down.
+    pub fn receive_many(&self, buffers: &mut [Vec<u8>], lens: &mut [usize]) -> io::Result<usize> {
+        let count = buffers.len().min(lens.len()).min(BURST);
+        let mut pieces = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BURST];
+        for (piece, buffer) in pieces.iter_mut().zip(buffers) {
+            *piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        }
+        let mut messages = messages(&mut pieces);
+        let fd = self.0.as_raw_fd();
+        // SAFETY: `messages` and the buffers they point to live for the whole call, each as long as stated.
+        let received = unsafe { libc::recvmmsg(fd, messages.as_mut_ptr(), count as u32, 0, ptr::null_mut()) };
+        let received = done(received)?;
+        for (len, message) in lens.iter_mut().zip(&messages[..received]) {
+            *len = message.msg_len as usize;
+        }
+        Ok(received)
+    }
 }
 
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+fn messages(pieces: &mut [libc::iovec; BURST]) -> [libc::mmsghdr; BURST] {
+    // SAFETY: plain integers and pointers, all-zero is valid.
+    let mut messages: [libc::mmsghdr; BURST] = unsafe { std::mem::zeroed() };
+    for (message, piece) in messages.iter_mut().zip(pieces) {
+        message.msg_hdr.msg_iov = piece;
+        message.msg_hdr.msg_iovlen = 1;
+    }
+    messages
+}
+
+fn done(result: libc::c_int) -> io::Result<usize> {
+    if result >= 0 {
+        return Ok(result as usize);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => Ok(0),
+        _ => Err(error),
     }
 }
