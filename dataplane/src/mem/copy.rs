@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-/// Above this a call of the C library's copy, with its wider registers, is cheaper (measured).
+/// Above this the C library's copy is called, with its wider registers. An estimate: the best cut was not measured.
 const INLINE: usize = 256;
 
 /// Copies `len` bytes. Short ones in blocks that may overlap, so that a length costs one or two predictable branches.
