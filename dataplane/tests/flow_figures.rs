@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ringswitch_dataplane::flow::{Action, Field, Flow, FlowKey, FlowTable, Mask, Match, PackedKey, RuleId};
 use ringswitch_dataplane::packet::BATCH;
-use ringswitch_dataplane::pipeline::cache::{FlowCache, Verdict};
+use ringswitch_dataplane::pipeline::{FlowCache, Verdict};
 
 fn key(number: u64) -> FlowKey {
     let mut key = FlowKey::default();

@@ -118,7 +118,7 @@ impl Classifier {
         }
         for (id, packet) in batch.packets().iter().enumerate() {
             parse(packet, ingress.number, bridge.depth, &mut self.keys[id]);
-            (self.packed[id], self.hashes[id]) = own.cache.pack(&self.keys[id]);
+            self.hashes[id] = own.cache.shape().pack_into(&self.keys[id], &mut self.packed[id]);
         }
         let (hashes, packed) = (&self.hashes[..count], &self.packed[..count]);
         own.cache.probe_batch(hashes, packed, &mut verdicts[..count]);

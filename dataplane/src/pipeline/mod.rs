@@ -17,7 +17,7 @@ mod parse;
 mod rewrite;
 mod snapshot;
 
-pub use cache::{FlowCache, Verdict};
+pub use cache::{DEFAULT_ENTRIES, FlowCache, MAX_ENTRIES, Verdict};
 pub use classify::Lookups;
 pub use fdb::{Fdb, FdbEntry, FdbStats};
 pub use snapshot::{BridgePorts, BridgeView, LOCAL_NUMBER, Native, PortEntry, Snapshot, VlanMode, VlanSet};
