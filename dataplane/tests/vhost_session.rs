@@ -115,7 +115,7 @@ fn no_frame_is_lost_or_doubled_while_memory_and_rings_change() {
                 guest.send(0);
                 match number % 600 {
                     100 => _ = guest.front_end.add_mem_region(&region).expect("add_mem_region"),
-                    200 => _ = guest.front_end.remove_mem_region(&region).expect("remove_mem_region"),
+                    200 => guest.front_end.remove_mem_region(&region).expect("remove_mem_region"),
                     300 => _ = guest.front_end.set_mem_table(&[guest.region()]).expect("set_mem_table"),
                     400 => guest.front_end.set_vring_kick(1, &guest.kicks[1]).expect("set_vring_kick"),
                     500 if number < 5000 => {
@@ -182,6 +182,29 @@ fn a_faulted_port_comes_back_when_its_rings_are_set_up_again() {
     port.wait_event(5, is_up);
     guest.send(0);
     assert_eq!(numbers(&port, 0, 1), [0]);
+}
+
+/// The front-end cuts the memory file short behind our mapping: the port faults, the process lives.
+#[test]
+fn memory_truncated_while_mapped_faults_the_port() {
+    let setup = setup();
+    let port = TestPort::open(VhostOptions::new(&setup.path));
+    let mut guest = Guest::connect(&setup.path, 1, MODERN);
+    guest.start();
+    port.wait_event(5, is_up);
+    guest.truncate();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut batch = PacketBatch::new();
+    while port.status().live_pairs() > 0 && Instant::now() < deadline {
+        for queue in port.host.queues.lock().unwrap().values_mut() {
+            queue.rx_batch(&mut batch);
+            queue.finish();
+        }
+        batch.clear();
+    }
+    assert_eq!(port.event(), PortEvent::Faulted("guest memory was truncated while mapped".into()));
+    drop(guest);
+    assert_eq!(port.event(), PortEvent::Down("the front-end disconnected".into()));
 }
 
 #[test]

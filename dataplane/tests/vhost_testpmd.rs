@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ringswitch_dataplane::port::PortEvent;
 use ringswitch_dataplane::port::vhost::{Mode, VhostOptions};
@@ -97,7 +98,8 @@ impl Testpmd {
             "--no-telemetry",
             "--log-level=user1,4",
         ]);
-        command.arg(format!("--file-prefix=rs{}", std::process::id()));
+        // One testpmd runs at a time (see `alone`), so the process is name enough.
+        command.arg(format!("--file-prefix={}", file_prefix()));
         command.args([device(0), device(1)]).args([
             "--",
             "--nb-cores=1",
@@ -125,7 +127,19 @@ impl Drop for Testpmd {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        // A killed testpmd leaves its runtime directory behind.
+        let _ = std::fs::remove_dir_all(Path::new("/var/run/dpdk").join(file_prefix()));
     }
+}
+
+fn file_prefix() -> String {
+    format!("ringswitch-test-{}", std::process::id())
+}
+
+/// There are fewer CPUs than testpmds would like.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn ports(directory: &Path, case: &Case) -> [TestPort; 2] {
@@ -172,6 +186,7 @@ fn check(case: &Case) -> bool {
 
 #[test]
 fn testpmd_sends_frames_round_in_every_mode() {
+    let _alone = alone();
     for case in CASES {
         if !check(case) {
             return;
@@ -181,6 +196,7 @@ fn testpmd_sends_frames_round_in_every_mode() {
 
 #[test]
 fn testpmd_killed_under_traffic_comes_back() {
+    let _alone = alone();
     for case in [PLAIN, Case { client: true, device: ",packed_vq=1", ..PLAIN }] {
         let directory = tempfile::tempdir().expect("directory");
         let ports = ports(directory.path(), &case);
@@ -201,6 +217,7 @@ fn testpmd_killed_under_traffic_comes_back() {
 /// In client mode the front-end keeps running while the switch goes and comes back (DPDK's `server=1` allows for that).
 #[test]
 fn switch_restarted_under_traffic_comes_back() {
+    let _alone = alone();
     for device in ["", ",packed_vq=1"] {
         let case = Case { client: true, generates: true, device, ..PLAIN };
         let directory = tempfile::tempdir().expect("directory");

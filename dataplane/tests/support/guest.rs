@@ -29,7 +29,6 @@ pub struct Guest {
     pub front_end: Frontend,
     pub features: u64,
     mapping: Arc<Mapping>,
-    memory: Arc<GuestMemory>,
     /// Per vring; even: it receives, odd: it sends.
     pub rings: Vec<Driver>,
     pub kicks: Vec<EventFd>,
@@ -67,7 +66,7 @@ impl Guest {
         }
         front_end.set_features(features).expect("set_features");
         let kicks = (0..2 * pairs).map(|_| EventFd::new(0).expect("eventfd")).collect();
-        Self { front_end, features, mapping, memory, rings, kicks, sent: 0 }
+        Self { front_end, features, mapping, rings, kicks, sent: 0 }
     }
 
     pub fn region(&self) -> VhostUserMemoryRegionInfo {
@@ -128,7 +127,9 @@ impl Guest {
         self.sent += 1;
     }
 
-    pub fn memory(&self) -> &Arc<GuestMemory> {
-        &self.memory
+    /// Cuts the file behind the guest's memory to nothing.
+    pub fn truncate(&self) {
+        let file = self.mapping.as_fd().try_clone_to_owned().expect("dup");
+        std::fs::File::from(file).set_len(0).expect("truncate");
     }
 }
