@@ -83,6 +83,9 @@ impl Packed {
         if patient && !self.place.in_order && !self.has_used(max) {
             return Ok(0);
         }
+        if patient && !self.place.in_order {
+            self.fetch(max);
+        }
         let mut count = 0;
         while count < max && self.order.lent() > 0 {
             let Some(word) = self.is_used(self.next_used, self.used_wrap) else { break };
@@ -102,6 +105,18 @@ impl Packed {
             count += usize::from(taken);
         }
         Ok(count)
+    }
+
+    /// Fetches the next `max` buffers' entries for writing, all at once: they are read now and written soon, and one after
+    /// the other each would wait for the device's core twice.
+    #[inline(always)]
+    fn fetch(&self, max: usize) {
+        let count = max.min(self.order.lent() as usize) * usize::from(self.buffers.entries());
+        let mask = usize::from(self.place.size) - 1;
+        for ahead in (0..count).step_by(4) {
+            let position = (usize::from(self.next_used) + ahead) & mask;
+            self.buffers.area.prefetch_write(self.entry(position as u16));
+        }
     }
 
     #[inline(always)]

@@ -105,6 +105,10 @@ impl Split {
             return Ok(count);
         }
         let entries = self.buffers.entries();
+        for ahead in (8..count).step_by(8) {
+            let slot = (self.order.taken() as usize + ahead) & usize::from(self.place.size - 1);
+            self.buffers.area.prefetch(self.place.device + 4 + 8 * slot);
+        }
         for _ in 0..count {
             let slot = self.order.taken() as usize & usize::from(self.place.size - 1);
             let entry = self.buffers.area.load_u64(self.place.device + 4 + 8 * slot, Relaxed);
