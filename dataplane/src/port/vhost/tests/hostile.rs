@@ -101,10 +101,13 @@ fn wrong_directions() {
             guest.driver.add(&mixed);
         });
         assert_eq!(kind, RingFaultKind::WrongDirection);
-        let kind = received_after(features, |guest| {
-            guest.driver.add_indirect(&[], BUFFERS + 0x1000, &mixed);
-        });
-        assert_eq!(kind, RingFaultKind::WrongDirection);
+        // DPDK leaves the flag set in the packed tables that it transmits, so there it means nothing.
+        if features & PACKED == 0 {
+            let kind = received_after(features, |guest| {
+                guest.driver.add_indirect(&[], BUFFERS + 0x1000, &mixed);
+            });
+            assert_eq!(kind, RingFaultKind::WrongDirection);
+        }
         let mut guest = Guest::new(8, features);
         let mut ring = guest.tx();
         guest.driver.add(&[writable(BUFFERS, 100)]).expect("room");
