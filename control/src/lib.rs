@@ -1,1 +1,9 @@
-//! x
+//! ringswitch-control: whatever decides. It touches no ring.
+//!
+//! `config` and `rpc` say what is wanted (`model`), `plan` says what has to change, `apply` does it.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod flows;
+pub mod model;
