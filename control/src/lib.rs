@@ -6,4 +6,6 @@
 
 pub mod config;
 pub mod flows;
+pub mod merge;
 pub mod model;
+pub mod plan;

@@ -58,7 +58,7 @@ fn errors_name_the_place_what_was_found_and_what_was_expected() {
         (
             &format!("{port}netdev = \"eth0\""),
             "f.toml:4:10: bridges.br0.ports.vm1.netdev: a port of type vhost-user has no option netdev (it has path, mode, \
-             owner, group, permissions, queues, packed, mrg-rxbuf, in-order)",
+             owner, group, permissions, queues, packed, mrg-rxbuf, indirect, event-idx, in-order)",
         ),
         (
             &format!("{port}[bridges.br1.ports.vm2]\ntype = \"vhost-user\"\npath = \"/run/vm1\""),

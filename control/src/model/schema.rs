@@ -122,6 +122,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("queues", VHOST, Expect::Number(1, 128), "most queue pairs"),
     setting("packed", VHOST, Expect::Flag, "offer packed rings"),
     setting("mrg-rxbuf", VHOST, Expect::Flag, "offer mergeable receive buffers"),
+    setting("indirect", VHOST, Expect::Flag, "offer indirect descriptors"),
+    setting("event-idx", VHOST, Expect::Flag, "offer notification by index"),
     setting("in-order", VHOST, Expect::Flag, "offer in-order completion"),
     setting("netdev", NETDEV, Expect::Text("a network device"), "the device, when the port is named otherwise"),
     setting(
@@ -225,6 +227,14 @@ impl Settings {
     /// Back to the default.
     pub fn clear(&mut self, setting: &'static Setting) {
         self.0.remove(setting.name);
+    }
+
+    /// Stores or clears a value that came from the setting of the same name elsewhere.
+    pub fn replace(&mut self, name: &'static str, value: Option<Value>) {
+        match value {
+            Some(value) => self.0.insert(name, value),
+            None => self.0.remove(name),
+        };
     }
 
     /// What is set, by name.
