@@ -5,6 +5,9 @@ use std::net::Ipv4Addr;
 /// A MAC address.
 pub type Mac = [u8; 6];
 
+/// The number of the bridge's own port as an `in_port`, in OpenFlow 1.3's 32 bits.
+pub const LOCAL_PORT: u32 = 0xffff_fffe;
+
 /// One action. An empty list drops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {

@@ -1,8 +1,9 @@
 //! A flow as an operator states it, and the same flow installed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Action, FlowKey, Mask};
+use super::{Action, Field, FlowKey, KEY_WORDS, Mask};
 
 /// Which packets: those whose key equals `key` in the bits of `mask`. Bits of `key` outside `mask` are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -11,6 +12,37 @@ pub struct Match {
     pub key: FlowKey,
     /// The bits that count.
     pub mask: Mask,
+}
+
+impl Match {
+    /// Clears the bits of the key that do not count.
+    #[must_use]
+    pub fn normalized(mut self) -> Self {
+        for (word, mask) in self.key.words.iter_mut().zip(&self.mask.words) {
+            *word &= mask;
+        }
+        self
+    }
+
+    /// True when the packet is meant.
+    #[must_use]
+    pub fn covers(&self, key: &FlowKey) -> bool {
+        (0..KEY_WORDS).all(|word| (key.words[word] ^ self.key.words[word]) & self.mask.words[word] == 0)
+    }
+
+    /// True when every packet meant here is also meant by `other`.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        let looks_at_all = (0..KEY_WORDS).all(|word| other.mask.words[word] & !self.mask.words[word] == 0);
+        looks_at_all && other.covers(&self.key)
+    }
+
+    /// Wants the given bits of the field to have this value.
+    pub fn want(&mut self, field: Field, value: u64, bits: u64) {
+        let counted = self.mask.field(field) | bits;
+        self.key.set(field, (self.key.field(field) & !bits) | (value & bits));
+        self.mask.add(field, counted);
+    }
 }
 
 /// A flow: what `add-flow` takes and `dump-flows` prints (without statistics).
@@ -48,8 +80,8 @@ pub struct Rule {
     pub flow: Flow,
     /// When it was installed, milliseconds of `sys::clock::coarse_ms`.
     pub created_ms: u64,
-    /// A lane per worker.
-    pub stats: Box<[RuleLane]>,
+    /// A lane per worker; a rule whose actions were modified shares them with its predecessor.
+    pub stats: Arc<[RuleLane]>,
 }
 
 /// One worker's count of the packets that a rule decided. Written by that worker only.
@@ -86,7 +118,7 @@ impl Rule {
     #[must_use]
     pub fn totals(&self) -> RuleTotals {
         let mut totals = RuleTotals { used_ms: self.created_ms, ..RuleTotals::default() };
-        for lane in &self.stats {
+        for lane in &*self.stats {
             totals.packets += lane.packets.load(Relaxed);
             totals.bytes += lane.bytes.load(Relaxed);
             totals.used_ms = totals.used_ms.max(lane.used_ms.load(Relaxed));

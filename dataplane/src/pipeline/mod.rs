@@ -1,1 +1,5 @@
 //! Parse, classify, act.
+
+pub mod cache;
+pub mod parse;
+pub mod rewrite;

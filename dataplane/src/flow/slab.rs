@@ -1,0 +1,111 @@
+//! Rules by their number, in a persistent array: a clone is one pointer, a change copies three nodes of 64.
+//!
+//! A tree of fixed depth rather than a general persistent vector, because the forwarding path reads it for every packet.
+//! Free places form a list through the slots themselves, so numbers stay dense.
+
+use std::sync::Arc;
+
+use super::{Rule, RuleId};
+
+/// Children of one node.
+const WIDTH: usize = 64;
+const BITS: u32 = WIDTH.trailing_zeros();
+
+/// End of the list of free slots.
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone)]
+enum Slot {
+    Rule(Arc<Rule>),
+    Free(u32),
+}
+
+type Leaf = [Slot; WIDTH];
+type Middle = [Option<Arc<Leaf>>; WIDTH];
+
+/// See the file's head.
+#[derive(Clone)]
+pub(super) struct Slab {
+    root: Arc<Vec<Arc<Middle>>>,
+    free: u32,
+    /// Slots that were ever used.
+    end: u32,
+    len: usize,
+}
+
+impl Slab {
+    pub(super) fn new() -> Self {
+        Self { root: Arc::new(Vec::new()), free: NONE, end: 0, len: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    fn slot(&self, id: u32) -> Option<&Slot> {
+        let middle = self.root.get((id >> (2 * BITS)) as usize)?;
+        let leaf = middle[(id >> BITS) as usize % WIDTH].as_ref()?;
+        Some(&leaf[id as usize % WIDTH])
+    }
+
+    #[inline(always)]
+    pub(super) fn rule(&self, id: RuleId) -> Option<&Arc<Rule>> {
+        match self.slot(id.0) {
+            Some(Slot::Rule(rule)) => Some(rule),
+            _ => None,
+        }
+    }
+
+    /// The number that the next [`insert`](Self::insert) will use.
+    pub(super) fn next_id(&self) -> RuleId {
+        RuleId(if self.free == NONE { self.end } else { self.free })
+    }
+
+    /// Puts a new rule at [`next_id`](Self::next_id), which it must carry.
+    pub(super) fn insert(&mut self, rule: Arc<Rule>) {
+        let id = self.next_id();
+        debug_assert_eq!(rule.id, id);
+        match self.slot(id.0) {
+            Some(&Slot::Free(next)) if self.free != NONE => self.free = next,
+            _ => self.end += 1,
+        }
+        *self.slot_mut(id.0) = Slot::Rule(rule);
+        self.len += 1;
+    }
+
+    /// Puts another rule in the place of an installed one with the same number.
+    pub(super) fn replace(&mut self, rule: Arc<Rule>) {
+        let id = rule.id.0;
+        *self.slot_mut(id) = Slot::Rule(rule);
+    }
+
+    pub(super) fn remove(&mut self, id: RuleId) -> Option<Arc<Rule>> {
+        let rule = Arc::clone(self.rule(id)?);
+        *self.slot_mut(id.0) = Slot::Free(self.free);
+        self.free = id.0;
+        self.len -= 1;
+        Some(rule)
+    }
+
+    /// The slot to change; nodes that other clones share are copied first.
+    fn slot_mut(&mut self, id: u32) -> &mut Slot {
+        let (high, middle, low) = ((id >> (2 * BITS)) as usize, (id >> BITS) as usize % WIDTH, id as usize % WIDTH);
+        let root = Arc::make_mut(&mut self.root);
+        if root.len() <= high {
+            root.resize_with(high + 1, || Arc::new([const { None }; WIDTH]));
+        }
+        let leaf =
+            Arc::make_mut(&mut root[high])[middle].get_or_insert_with(|| Arc::new([const { Slot::Free(NONE) }; WIDTH]));
+        &mut Arc::make_mut(leaf)[low]
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.root.iter().flat_map(|middle| middle.iter().flatten()).flat_map(|leaf| leaf.iter()).filter_map(|slot| {
+            match slot {
+                Slot::Rule(rule) => Some(rule),
+                Slot::Free(_) => None,
+            }
+        })
+    }
+}

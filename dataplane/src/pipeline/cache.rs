@@ -1,0 +1,315 @@
+//! What the table walk found, remembered by each worker for itself, under exactly the bits that rules look at.
+//!
+//! Set-associative: a bucket's eight marks are one cache line, which tells by a 12-bit tag where the key may lie; a hit then
+//! compares the whole key. So a probe touches two lines, and both are fetched ahead for a whole batch.
+//! Trust: packets choose the keys. The hash is secret ([`KeyShape::hash`]), so they cannot crowd one bucket, and a tag alone
+//! is never believed. Neighbours: the classifier asks and fills it; a new snapshot makes it forget.
+
+use crate::flow::{FlowKey, KEY_WORDS, KeyShape, Mask, PackedKey, RuleId};
+use crate::sys::cpu::prefetch;
+
+/// Entries when nothing else is said.
+pub const DEFAULT_ENTRIES: usize = 64 * 1024;
+/// Most entries there can be.
+pub const MAX_ENTRIES: usize = 1024 * 1024;
+
+/// Entries of a bucket: their marks fill one cache line.
+const WAYS: usize = 8;
+const LINE_WORDS: usize = 8;
+
+// A mark: what was found (32 bits), tag (12), generation (20).
+const GENERATION_BITS: u32 = 20;
+const TAG_BITS: u32 = 12;
+const VERDICT_SHIFT: u32 = GENERATION_BITS + TAG_BITS;
+/// The mark's verdict for "no rule matches"; no table has that many rules.
+const NO_RULE: u32 = u32::MAX;
+
+/// What is remembered about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// This rule decides.
+    Rule(RuleId),
+    /// No rule matches.
+    NoRule,
+}
+
+/// One worker's cache. See the file's head.
+pub struct FlowCache {
+    shape: KeyShape,
+    /// A bucket's marks, [`WAYS`] words each, from the first cache line boundary on.
+    marks: Lines,
+    /// The keys, `stride` words each. Room for the longest keys is reserved; memory that is never written costs nothing.
+    keys: Lines,
+    stride: usize,
+    bucket_mask: usize,
+    generation: u64,
+    turn: usize,
+}
+
+/// Words that start on a cache line.
+struct Lines {
+    words: Vec<u64>,
+    skew: usize,
+}
+
+impl Lines {
+    fn new(count: usize) -> Self {
+        let words = vec![0; count + LINE_WORDS];
+        let misplaced = words.as_ptr() as usize / size_of::<u64>() % LINE_WORDS;
+        Self { words, skew: (LINE_WORDS - misplaced) % LINE_WORDS }
+    }
+
+    #[inline(always)]
+    fn slice(&self, at: usize, count: usize) -> &[u64] {
+        &self.words[self.skew + at..][..count]
+    }
+
+    #[inline(always)]
+    fn slice_mut(&mut self, at: usize, count: usize) -> &mut [u64] {
+        &mut self.words[self.skew + at..][..count]
+    }
+}
+
+impl FlowCache {
+    /// Room for at least `entries` keys (a power of two, at most [`MAX_ENTRIES`]), for rules that look at `mask`.
+    #[must_use]
+    pub fn new(entries: usize, mask: &Mask) -> Self {
+        let entries = entries.clamp(WAYS, MAX_ENTRIES).next_power_of_two();
+        let shape = KeyShape::new(mask);
+        Self {
+            stride: stride(&shape),
+            shape,
+            marks: Lines::new(entries),
+            keys: Lines::new(entries * KEY_WORDS.next_power_of_two()),
+            bucket_mask: entries / WAYS - 1,
+            generation: 1,
+            turn: 0,
+        }
+    }
+
+    /// How keys are packed and hashed now.
+    #[inline(always)]
+    #[must_use]
+    pub fn shape(&self) -> &KeyShape {
+        &self.shape
+    }
+
+    /// Rules changed: forgets everything; from now on keys are packed under `mask`. Allocates nothing.
+    pub fn reshape(&mut self, mask: &Mask) {
+        if self.shape.mask() != mask {
+            self.shape = KeyShape::new(mask);
+            self.stride = stride(&self.shape);
+        }
+        self.invalidate();
+    }
+
+    /// Forgets everything, by counting the generation up: O(1), but for once in a million times.
+    pub fn invalidate(&mut self) {
+        self.generation += 1;
+        if self.generation >> GENERATION_BITS != 0 {
+            self.marks.words.fill(0);
+            self.generation = 1;
+        }
+    }
+
+    /// The key's words that count, and their hash.
+    #[inline(always)]
+    #[must_use]
+    pub fn pack(&self, key: &FlowKey) -> (PackedKey, u64) {
+        let packed = self.shape.pack(key);
+        let hash = self.shape.hash(&packed);
+        (packed, hash)
+    }
+
+    /// Fetches the line that a probe with this hash looks at first.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) {
+        prefetch(&self.marks.words[self.marks.skew + self.bucket(hash) * WAYS]);
+    }
+
+    /// What is known about the key.
+    #[inline(always)]
+    #[must_use]
+    pub fn probe(&self, hash: u64, key: &PackedKey) -> Option<Verdict> {
+        let candidates = self.candidates(hash);
+        self.confirm(hash, key, candidates)
+    }
+
+    /// [`probe`](Self::probe) for a whole batch; the memory of all is fetched before the first is looked at.
+    #[inline]
+    pub fn probe_batch(&self, hashes: &[u64], keys: &[PackedKey], verdicts: &mut [Option<Verdict>]) {
+        for &hash in hashes {
+            self.prefetch(hash);
+        }
+        let mut candidates = [0_u8; crate::packet::BATCH];
+        for (&hash, candidates) in hashes.iter().zip(&mut candidates) {
+            *candidates = self.candidates(hash);
+            let way = candidates.trailing_zeros() as usize % WAYS;
+            prefetch(&self.keys.words[self.keys.skew + self.entry(hash, way)]);
+        }
+        for (((&hash, key), &candidates), verdict) in hashes.iter().zip(keys).zip(&candidates).zip(verdicts) {
+            *verdict = self.confirm(hash, key, candidates);
+        }
+    }
+
+    /// Remembers what was found for a key. An entry of a full bucket makes way.
+    pub fn insert(&mut self, hash: u64, key: &PackedKey, verdict: Verdict) {
+        let way = self.place(hash, key);
+        let verdict = match verdict {
+            Verdict::Rule(id) => id.0,
+            Verdict::NoRule => NO_RULE,
+        };
+        let (mark, entry, count) = (self.mark(hash), self.entry(hash, way), self.shape.words());
+        self.keys.slice_mut(entry, count).copy_from_slice(&key.words[..count]);
+        let at = self.bucket(hash) * WAYS + way;
+        self.marks.slice_mut(at, 1)[0] = u64::from(verdict) << VERDICT_SHIFT | mark;
+    }
+
+    /// Where the key is, or the first way that is free, or the next in turn.
+    fn place(&mut self, hash: u64, key: &PackedKey) -> usize {
+        let candidates = self.candidates(hash);
+        if let Some(way) = (0..WAYS).find(|&way| candidates >> way & 1 != 0 && self.is_key(hash, way, key)) {
+            return way;
+        }
+        self.turn = (self.turn + 1) % WAYS;
+        let marks = self.marks.slice(self.bucket(hash) * WAYS, WAYS);
+        let stale = |mark: &u64| mark & ((1 << GENERATION_BITS) - 1) != self.generation;
+        marks.iter().position(stale).unwrap_or(self.turn)
+    }
+
+    /// A bit for each way whose mark has the hash's tag.
+    #[inline(always)]
+    fn candidates(&self, hash: u64) -> u8 {
+        let wanted = self.mark(hash) as u32;
+        let marks = self.marks.slice(self.bucket(hash) * WAYS, WAYS);
+        (0..WAYS).fold(0, |found, way| found | u8::from(marks[way] as u32 == wanted) << way)
+    }
+
+    #[inline(always)]
+    fn confirm(&self, hash: u64, key: &PackedKey, mut candidates: u8) -> Option<Verdict> {
+        while candidates != 0 {
+            let way = candidates.trailing_zeros() as usize % WAYS;
+            if self.is_key(hash, way, key) {
+                let mark = self.marks.slice(self.bucket(hash) * WAYS + way, 1)[0];
+                let verdict = (mark >> VERDICT_SHIFT) as u32;
+                return Some(if verdict == NO_RULE { Verdict::NoRule } else { Verdict::Rule(RuleId(verdict)) });
+            }
+            candidates &= candidates - 1;
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn is_key(&self, hash: u64, way: usize, key: &PackedKey) -> bool {
+        let count = self.shape.words().min(KEY_WORDS);
+        let stored = self.keys.slice(self.entry(hash, way), count);
+        stored.iter().zip(&key.words).fold(0, |differing, (stored, word)| differing | (stored ^ word)) == 0
+    }
+
+    #[inline(always)]
+    fn bucket(&self, hash: u64) -> usize {
+        hash as usize & self.bucket_mask
+    }
+
+    #[inline(always)]
+    fn entry(&self, hash: u64, way: usize) -> usize {
+        (self.bucket(hash) * WAYS + way) * self.stride
+    }
+
+    /// The mark of an entry with this hash, without its verdict. The tag is the hash's top, the bucket its bottom.
+    #[inline(always)]
+    fn mark(&self, hash: u64) -> u64 {
+        hash >> (64 - TAG_BITS) << GENERATION_BITS | self.generation
+    }
+}
+
+/// Words between two keys: a power of two, so that short keys never lie across cache lines.
+fn stride(shape: &KeyShape) -> usize {
+    shape.words().next_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Field;
+
+    fn mask() -> Mask {
+        let mut mask = Mask::NONE;
+        mask.add(Field::IN_PORT, u64::MAX);
+        mask.add(Field::DL_DST, u64::MAX);
+        mask.add(Field::DL_SRC, u64::MAX);
+        mask
+    }
+
+    fn key(number: u64) -> FlowKey {
+        let mut key = FlowKey::default();
+        key.set(Field::IN_PORT, number % 3);
+        key.set(Field::DL_DST, number);
+        key.set(Field::TP_DST, number * 7);
+        key
+    }
+
+    #[test]
+    fn nearly_all_keys_are_remembered_up_to_the_capacity_and_none_is_mixed_up() {
+        let mut cache = FlowCache::new(4096, &mask());
+        for number in 0..4096 {
+            let (packed, hash) = cache.pack(&key(number));
+            cache.insert(hash, &packed, Verdict::Rule(RuleId(number as u32)));
+        }
+        let mut known = 0;
+        for number in 0..8192 {
+            let (packed, hash) = cache.pack(&key(number));
+            match cache.probe(hash, &packed) {
+                Some(verdict) => {
+                    assert_eq!(verdict, Verdict::Rule(RuleId(number as u32)));
+                    known += 1;
+                }
+                None => assert!(number < 8192),
+            }
+        }
+        assert!((3400..=4096).contains(&known), "{known} of 4096 known");
+    }
+
+    #[test]
+    fn a_batch_gets_the_same_answers_as_single_probes() {
+        let mut cache = FlowCache::new(64, &mask());
+        let keys: Vec<_> = (0..32).map(|number| cache.pack(&key(number))).collect();
+        for (packed, hash) in &keys[..16] {
+            cache.insert(*hash, packed, Verdict::NoRule);
+        }
+        let (packed, hashes): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
+        let mut verdicts = [None; 32];
+        cache.probe_batch(&hashes, &packed, &mut verdicts);
+        for number in 0..32 {
+            assert_eq!(verdicts[number], cache.probe(hashes[number], &packed[number]));
+            assert_eq!(verdicts[number], (number < 16).then_some(Verdict::NoRule));
+        }
+    }
+
+    #[test]
+    fn new_rules_make_it_forget_also_after_a_million_changes() {
+        let mut cache = FlowCache::new(64, &mask());
+        let (packed, hash) = cache.pack(&key(1));
+        cache.insert(hash, &packed, Verdict::Rule(RuleId(1)));
+        for _ in 0..1 << GENERATION_BITS {
+            cache.invalidate();
+            assert_eq!(cache.probe(hash, &packed), None);
+        }
+        cache.insert(hash, &packed, Verdict::Rule(RuleId(2)));
+        assert_eq!(cache.probe(hash, &packed), Some(Verdict::Rule(RuleId(2))));
+        cache.insert(hash, &packed, Verdict::NoRule);
+        assert_eq!(cache.probe(hash, &packed), Some(Verdict::NoRule), "the same key is one entry");
+    }
+
+    #[test]
+    fn under_an_empty_mask_all_packets_are_one_entry() {
+        let mut cache = FlowCache::new(64, &Mask::NONE);
+        let (packed, hash) = cache.pack(&key(1));
+        cache.insert(hash, &packed, Verdict::Rule(RuleId(5)));
+        let (packed, hash) = cache.pack(&key(2));
+        assert_eq!(cache.probe(hash, &packed), Some(Verdict::Rule(RuleId(5))));
+        cache.reshape(&mask());
+        let (packed, hash) = cache.pack(&key(2));
+        assert_eq!(cache.probe(hash, &packed), None);
+    }
+}

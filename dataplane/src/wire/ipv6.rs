@@ -1,0 +1,173 @@
+//! IPv6 and its extension headers. RFC 8200.
+
+use super::{be16, be32, be64};
+
+/// Bytes of the fixed header.
+pub const LEN: usize = 40;
+/// Where the hop limit lies.
+pub const HOP_LIMIT: usize = 7;
+const PAYLOAD_LEN: usize = 4;
+const NEXT_HEADER: usize = 6;
+const SRC: usize = 8;
+const DST: usize = 24;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+/// Fragment header; also the protocol of a later fragment, whose transport header is elsewhere.
+pub const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+
+/// No sender has a reason for more: each kind once, destination options twice (RFC 8200, section 4.1).
+const MAX_EXTENSIONS: usize = 8;
+
+/// The fixed header.
+#[derive(Clone, Copy)]
+pub struct Ipv6<'a>(&'a [u8; LEN]);
+
+impl<'a> Ipv6<'a> {
+    /// The header at the start of `bytes`, of a packet that is really `available` bytes long (`bytes` may be cut).
+    /// `None` when its length makes no sense.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(bytes: &'a [u8], available: usize) -> Option<Self> {
+        let view = Self(bytes.first_chunk()?);
+        (LEN + view.payload_len() <= available).then_some(view)
+    }
+
+    /// Bytes behind the fixed header.
+    #[inline(always)]
+    #[must_use]
+    pub fn payload_len(self) -> usize {
+        usize::from(be16(self.0, PAYLOAD_LEN))
+    }
+
+    /// Traffic class: DSCP and ECN.
+    #[inline(always)]
+    #[must_use]
+    pub fn traffic_class(self) -> u8 {
+        (be32(self.0, 0) >> 20) as u8
+    }
+
+    /// Hop limit.
+    #[inline(always)]
+    #[must_use]
+    pub fn hop_limit(self) -> u8 {
+        self.0[HOP_LIMIT]
+    }
+
+    /// What follows: an extension header or the transport.
+    #[inline(always)]
+    #[must_use]
+    pub fn next_header(self) -> u8 {
+        self.0[NEXT_HEADER]
+    }
+
+    /// Source, high and low half.
+    #[inline(always)]
+    #[must_use]
+    pub fn src(self) -> [u64; 2] {
+        [be64(self.0, SRC), be64(self.0, SRC + 8)]
+    }
+
+    /// Destination, high and low half.
+    #[inline(always)]
+    #[must_use]
+    pub fn dst(self) -> [u64; 2] {
+        [be64(self.0, DST), be64(self.0, DST + 8)]
+    }
+}
+
+/// What lies behind the extension headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// Its protocol; [`FRAGMENT`] for a later fragment.
+    pub protocol: u8,
+    /// Bytes of extension headers before it.
+    pub offset: usize,
+    /// There is a fragment header that says more than "whole".
+    pub is_fragment: bool,
+    /// The transport header is in another fragment.
+    pub is_later_fragment: bool,
+}
+
+/// Walks the extension headers. `next_header` is the fixed header's, `payload` what follows it, really `available`
+/// bytes long (`payload` may be cut). `None` when they are cut, too many, or longer than the packet.
+#[inline]
+#[must_use]
+pub fn walk(next_header: u8, payload: &[u8], available: usize) -> Option<Transport> {
+    let mut found = Transport { protocol: next_header, offset: 0, is_fragment: false, is_later_fragment: false };
+    for _ in 0..=MAX_EXTENSIONS {
+        if !matches!(found.protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION) {
+            return Some(found);
+        }
+        let header: &[u8; 8] = payload.get(found.offset..)?.first_chunk()?;
+        let len = match found.protocol {
+            FRAGMENT => 8,
+            AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
+            _ => (usize::from(header[1]) + 1) * 8,
+        };
+        if found.offset + len > available {
+            return None;
+        }
+        if found.protocol == FRAGMENT {
+            let offset_and_more = be16(header, 2);
+            found.is_fragment |= offset_and_more & 0xfff9 != 0;
+            if offset_and_more & 0xfff8 != 0 {
+                return Some(Transport {
+                    protocol: FRAGMENT,
+                    offset: found.offset + len,
+                    is_later_fragment: true,
+                    ..found
+                });
+            }
+        }
+        found.protocol = header[0];
+        found.offset += len;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden() {
+        let mut bytes = [0; LEN];
+        bytes[..8].copy_from_slice(&[0x6b, 0x81, 0x23, 0x45, 0, 8, 17, 63]);
+        bytes[8] = 0xfe;
+        bytes[23] = 1;
+        bytes[24] = 0xff;
+        bytes[39] = 2;
+        let view = Ipv6::new(&bytes, 48).expect("sound");
+        assert_eq!((view.traffic_class(), view.payload_len(), view.next_header(), view.hop_limit()), (0xb8, 8, 17, 63));
+        assert_eq!((view.src(), view.dst()), ([0xfe << 56, 1], [0xff << 56, 2]));
+        assert!(Ipv6::new(&bytes, 47).is_none(), "more payload than there is");
+    }
+
+    #[test]
+    fn extension_headers_are_walked() {
+        let mut payload = vec![60, 1];
+        payload.resize(16, 0); // hop-by-hop, 16 bytes, then destination options
+        payload.extend([51, 0, 0, 0, 0, 0, 0, 0]); // 8 bytes, then authentication
+        payload.extend([44, 4, 0, 0, 0, 0, 0, 0]);
+        payload.resize(48, 0); // 24 bytes, then a fragment header
+        let first = [6, 0, 0, 1, 0, 0, 0, 9];
+        payload.extend(first);
+        let found = walk(HOP_BY_HOP, &payload, 100);
+        let wanted = Transport { protocol: 6, offset: 56, is_fragment: true, is_later_fragment: false };
+        assert_eq!(found, Some(wanted));
+        payload[50..52].copy_from_slice(&[0x05, 0xa8]);
+        let later = Transport { protocol: FRAGMENT, is_later_fragment: true, ..wanted };
+        assert_eq!(walk(HOP_BY_HOP, &payload, 100), Some(later));
+        assert_eq!(walk(HOP_BY_HOP, &payload[..55], 55), None, "cut");
+        assert_eq!(walk(HOP_BY_HOP, &payload, 55), None, "longer than the packet");
+        assert_eq!(walk(6, &[], 0).map(|found| found.protocol), Some(6));
+    }
+
+    #[test]
+    fn endless_chains_end() {
+        assert_eq!(walk(DESTINATION, &[60, 0, 0, 0, 0, 0, 0, 0].repeat(100), 800), None);
+    }
+}
