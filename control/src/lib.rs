@@ -4,8 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod config;
+pub mod daemon;
+pub mod engine;
 pub mod flows;
 pub mod merge;
 pub mod model;
 pub mod plan;
+pub mod report;
+pub mod rpc;
