@@ -50,6 +50,11 @@ impl Area {
         Self { start, len, _mapping: mapping }
     }
 
+    /// Start, length, and what keeps them mapped.
+    pub(in crate::mem) fn parts(&self) -> (*mut u8, usize, &Arc<Mapping>) {
+        (self.start, self.len, &self._mapping)
+    }
+
     /// Bytes.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -169,6 +169,13 @@ impl GuestMemory {
         })
     }
 
+    /// Guest-physical start, length and address here of the region that `address` is in; all of it lies inside a mapping
+    /// that this table keeps.
+    pub(in crate::mem) fn window(&self, address: u64) -> Option<(u64, u64, *mut u8)> {
+        let region = self.find(address, &mut 0)?;
+        Some((region.guest_start, region.len, region.host(0)))
+    }
+
     /// `len` bytes of ring at the front-end's `address`, aligned to `align`; `None` when they are not inside one region.
     #[must_use]
     pub fn area(&self, address: u64, len: usize, align: usize) -> Option<Area> {

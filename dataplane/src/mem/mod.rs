@@ -5,11 +5,16 @@
 //! `packet` keeps a frame's tail as spans.
 
 mod area;
+mod copy;
+mod lookup;
 mod mapping;
 mod memory;
+mod slots;
 mod span;
 
 pub use area::Area;
+pub use lookup::Lookup;
 pub use mapping::Mapping;
 pub use memory::{GuestMemory, MemoryError, Region, RegionSpec};
+pub use slots::Slots;
 pub use span::Span;

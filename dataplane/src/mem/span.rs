@@ -2,6 +2,8 @@
 
 use std::ptr;
 
+use super::copy::copy;
+
 /// `len` bytes at `start`, checked by whoever made it (a memory table, a UMEM) to lie inside one mapping.
 ///
 /// Invariant, on which every block below rests: a span is used only while its mapping lives. Spans are made during a
@@ -56,7 +58,7 @@ impl Span {
         let count = self.len().min(to.len());
         // SAFETY: the span is live (type invariant) and holds at least `count` bytes, `to` is ours and cannot
         // overlap foreign memory. The peer may write meanwhile: bytes have no invalid values, and each is read once.
-        unsafe { ptr::copy_nonoverlapping(self.start, to.as_mut_ptr(), count) };
+        unsafe { copy(self.start, to.as_mut_ptr(), count) };
         count
     }
 
@@ -65,8 +67,23 @@ impl Span {
     pub fn write(&self, from: &[u8]) -> usize {
         let count = self.len().min(from.len());
         // SAFETY: as in `read`, the other way round.
-        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), self.start, count) };
+        unsafe { copy(from.as_ptr(), self.start, count) };
         count
+    }
+
+    /// Writes `bytes` to the front unless they are there already; nothing when the span is shorter.
+    #[inline(always)]
+    pub fn write_if_different<const N: usize>(&self, bytes: &[u8; N]) {
+        if self.len() < N {
+            return;
+        }
+        let place = self.start.cast::<[u8; N]>();
+        // SAFETY: the span is live (type invariant) and has `N` bytes; byte arrays need no alignment.
+        unsafe {
+            if place.read() != *bytes {
+                place.write(*bytes);
+            }
+        }
     }
 
     /// Copies `from` here, foreign memory to foreign memory; returns how many bytes (the shorter of both lengths).

@@ -243,6 +243,8 @@ pub struct TxList {
     ids: [u8; BATCH],
     first: usize,
     len: usize,
+    /// Bit n: the n-th packet was taken but dropped.
+    dropped: u32,
     /// What the queue took but could not send.
     pub tally: Tally,
 }
@@ -257,7 +259,7 @@ impl TxList {
     /// An empty list.
     #[must_use]
     pub fn new() -> Self {
-        Self { ids: [0; BATCH], first: 0, len: 0, tally: Tally::default() }
+        Self { ids: [0; BATCH], first: 0, len: 0, dropped: 0, tally: Tally::default() }
     }
 
     /// Appends the packet with this index in its batch; false when the list already holds [`BATCH`].
@@ -306,7 +308,21 @@ impl TxList {
     #[inline]
     pub fn take_dropped(&mut self, reason: DropReason) {
         self.take(1);
+        self.dropped |= 1 << (self.first - 1);
         self.tally.drop(reason);
+    }
+
+    /// Bytes of the packets that the queue took and did not drop.
+    #[inline]
+    #[must_use]
+    pub fn sent_bytes(&self, packets: &PacketBatch) -> u64 {
+        let len = |&id: &u8| packets.packets()[usize::from(id)].len() as u64;
+        let taken = self.ids[..self.first].iter().map(len).sum::<u64>();
+        if self.dropped == 0 {
+            return taken;
+        }
+        let dropped = self.ids[..self.first].iter().enumerate().filter(|(nth, _)| self.dropped & (1 << nth) != 0);
+        taken - dropped.map(|(_, id)| len(id)).sum::<u64>()
     }
 
     /// Forgets everything.
@@ -314,6 +330,7 @@ impl TxList {
     pub fn clear(&mut self) {
         self.first = 0;
         self.len = 0;
+        self.dropped = 0;
         self.tally.clear();
     }
 }

@@ -5,6 +5,7 @@
 //! control opens ports and gives each a [`PortContext`].
 
 mod queues;
+pub mod vhost;
 
 pub use queues::TxQueues;
 

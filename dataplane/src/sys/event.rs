@@ -23,12 +23,16 @@ impl EventFd {
         Ok(Self(unsafe { File::from_raw_fd(fd) }))
     }
 
-    /// Takes over a descriptor received from a peer and makes it non-blocking, so that whatever it really is (a pipe,
-    /// a socket, a full eventfd) it cannot block us.
+    /// Takes over a descriptor received from a peer and makes it non-blocking, so that a full counter cannot block us.
     ///
     /// # Errors
-    /// What `fcntl(2)` says.
+    /// When it is not an eventfd (writing to a file of the peer's choice could block a worker for ever), and what
+    /// `fcntl(2)` says.
     pub fn from_peer(fd: OwnedFd) -> io::Result<Self> {
+        let kind = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+        if kind.as_os_str() != "anon_inode:[eventfd]" {
+            return Err(io::Error::other(format!("{} is not an eventfd", kind.display())));
+        }
         // SAFETY: fcntl on a descriptor we own, no pointers.
         let done = unsafe {
             let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);

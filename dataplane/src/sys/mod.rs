@@ -7,4 +7,6 @@ pub mod affinity;
 pub mod clock;
 pub mod cpu;
 pub mod event;
+pub mod poll;
 pub mod sigbus;
+pub mod socket;

@@ -1,0 +1,38 @@
+# Everything here works on a fresh Debian 12 with Rust; `make packages` installs what else is needed.
+CARGO ?= cargo
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# Needed to build (the XDP program and libxdp), to test, and to compare with Open vSwitch.
+BUILD_PACKAGES := gcc libc6-dev make pkg-config m4 clang libelf-dev zlib1g-dev libbpf-dev
+RUN_PACKAGES := iproute2 iputils-ping ethtool iperf3 tcpdump
+TEST_PACKAGES := $(RUN_PACKAGES) dpdk-dev openvswitch-switch-dpdk
+
+.PHONY: help packages build demo test check bench-vs-ovs install
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+packages: ## install the Debian packages that tests need
+	@./configs/packages.sh $(BUILD_PACKAGES) $(TEST_PACKAGES)
+
+demo: ## build, run a switch with two guests (and a NIC when root), show what it does
+	@./configs/packages.sh $(BUILD_PACKAGES) iproute2
+	$(CARGO) build --release --bins --workspace
+	@./configs/demo.sh
+
+test: packages ## run every test; those that need root say when they are skipped
+	$(CARGO) test --workspace
+
+build: ## optimised programs in target/release
+	$(CARGO) build --release --bins --workspace
+
+check: ## formatting, lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+bench-vs-ovs: build packages ## vhost-user to vhost-user, beside OVS-DPDK, one run
+	./benches/vs-ovs
+
+install: build ## programs, unit file and completions under /usr/local
+	install -D -m 755 target/release/ringswitchd target/release/rsctl target/release/rspktgen -t $(DESTDIR)/usr/local/bin
+	install -D -m 644 configs/ringswitch.service -t $(DESTDIR)/usr/local/lib/systemd/system
+	install -D -m 644 configs/minimal.toml $(DESTDIR)/etc/ringswitch/ringswitch.toml.example

@@ -1,0 +1,392 @@
+//! The forwarding database: which MAC address was last seen behind which port, per VLAN. One per bridge, shared by all
+//! workers.
+//!
+//! Trust: source addresses are invented by guests. Looking up and refreshing never lock. Learning takes a lock that
+//! nobody waits for: when it is taken, the next packet of that sender learns instead. When the table is full, an address is
+//! taken from the port that holds the most, so a guest that invents addresses pushes out its own.
+//! Neighbours: `normal` looks up and learns, control shows, flushes, ages (as in OVS's `fdb/*`).
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::flow::Mac;
+use crate::port::{MAX_PORTS, PortId};
+use crate::sys::cpu::prefetch;
+
+/// Entries of a bucket: one cache line of four 16-byte entries.
+const WAYS: usize = 4;
+/// Slots inspected for a victim when the table is at its limit and the buckets at hand hold none.
+const VICTIM_SCAN: usize = 256;
+/// Bit 0 of a used slot's key.
+const VALID: u64 = 1;
+/// Bit of a slot's value: never aged, moved or evicted.
+const STATIC: u64 = 1 << 63;
+
+/// An address in its VLAN, as one word: MAC in the upper 48 bits, VLAN id above the valid bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FdbKey(u64);
+
+impl FdbKey {
+    /// From the MAC's bytes as a big-endian number in the lower 48 bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(mac: u64, vlan: u16) -> Self {
+        Self(mac << 16 | (vlan as u64 & 0xfff) << 4 | VALID)
+    }
+
+    /// From a MAC.
+    #[must_use]
+    pub fn of(mac: Mac, vlan: u16) -> Self {
+        Self::new(mac.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)), vlan)
+    }
+
+    /// The MAC as a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mac_bits(self) -> u64 {
+        self.0 >> 16
+    }
+
+    /// The VLAN id.
+    #[inline(always)]
+    #[must_use]
+    pub const fn vlan(self) -> u16 {
+        (self.0 >> 4) as u16 & 0xfff
+    }
+
+    fn mac(self) -> Mac {
+        let bytes = self.0.to_be_bytes();
+        [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]]
+    }
+}
+
+/// `key` is zero for a free slot. A reader takes key, value, key again: a writer that replaces an entry clears the key
+/// first, so a value is never taken for another key.
+#[derive(Default)]
+struct Slot {
+    key: AtomicU64,
+    /// Port in the lower 16 bits, seconds of last sight above, [`STATIC`].
+    value: AtomicU64,
+}
+
+#[derive(Default)]
+#[repr(align(64))]
+struct Bucket([Slot; WAYS]);
+
+fn port_of(value: u64) -> PortId {
+    PortId(value as u16)
+}
+
+fn seen_of(value: u64) -> u32 {
+    (value >> 16) as u32
+}
+
+fn value(port: PortId, seen_s: u32) -> u64 {
+    u64::from(seen_s) << 16 | u64::from(port.0)
+}
+
+/// What the lock of the slow path protects.
+struct Book {
+    count: usize,
+    per_port: Vec<u32>,
+    cursor: usize,
+    stats: FdbStats,
+}
+
+/// What happened to the table since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FdbStats {
+    /// Entries now, static ones included.
+    pub current: u64,
+    /// Entries allowed.
+    pub limit: u64,
+    /// Addresses learned.
+    pub learned: u64,
+    /// Addresses that changed port.
+    pub moved: u64,
+    /// Addresses that aged out.
+    pub expired: u64,
+    /// Addresses pushed out because the table was full.
+    pub evicted: u64,
+    /// Addresses not learned because the table was full of ports holding no more than the sender's.
+    pub refused: u64,
+}
+
+/// An entry as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FdbEntry {
+    /// VLAN id, 0 for none.
+    pub vlan: u16,
+    /// The address.
+    pub mac: Mac,
+    /// Behind this port.
+    pub port: PortId,
+    /// Seconds since it was last seen; `None` for a static entry.
+    pub age_s: Option<u32>,
+}
+
+/// See the module.
+pub struct Fdb {
+    buckets: Box<[Bucket]>,
+    limit: usize,
+    seed: u64,
+    book: Mutex<Book>,
+}
+
+impl Fdb {
+    /// A table for at most `limit` addresses (64 bytes of memory for each two).
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        // Half-full at the limit: two buckets that are both full are then rare.
+        let buckets = (limit.max(WAYS) * 2 / WAYS).next_power_of_two();
+        Self {
+            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
+            limit,
+            seed: RandomState::new().hash_one(0) | 1,
+            book: Mutex::new(Book { count: 0, per_port: vec![0; MAX_PORTS], cursor: 0, stats: FdbStats::default() }),
+        }
+    }
+
+    /// The two buckets where a key may lie; the seed keeps senders from aiming at one bucket.
+    #[inline(always)]
+    fn places(&self, key: FdbKey) -> [usize; 2] {
+        let product = u128::from(key.0 ^ self.seed) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        let hash = (product >> 64) as u64 ^ product as u64;
+        let mask = self.buckets.len() - 1;
+        [hash as usize & mask, (hash >> 32) as usize & mask]
+    }
+
+    /// Fetches what [`lookup`](Self::lookup) will read.
+    #[inline(always)]
+    pub fn prefetch(&self, key: FdbKey) {
+        prefetch(&self.buckets[self.places(key)[0]]);
+    }
+
+    #[inline(always)]
+    fn find(&self, key: FdbKey) -> Option<(&Slot, u64)> {
+        for place in self.places(key) {
+            for slot in &self.buckets[place].0 {
+                if slot.key.load(Ordering::Acquire) == key.0 {
+                    let value = slot.value.load(Ordering::Acquire);
+                    if slot.key.load(Ordering::Relaxed) == key.0 {
+                        return Some((slot, value));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The port behind which this address was last seen.
+    #[inline(always)]
+    #[must_use]
+    pub fn lookup(&self, key: FdbKey) -> Option<PortId> {
+        self.find(key).map(|(_, value)| port_of(value))
+    }
+
+    /// A packet from this address came in at `port`: learns, moves or refreshes. Costs one probe when nothing changed.
+    #[inline(always)]
+    pub fn learn(&self, key: FdbKey, port: PortId, now_s: u32) {
+        match self.find(key) {
+            Some((slot, old)) if port_of(old) == port => {
+                // Written once a second at most: the line stays shared between the workers.
+                if old & STATIC == 0 && seen_of(old) != now_s {
+                    let _ = slot.value.compare_exchange(old, value(port, now_s), Ordering::AcqRel, Ordering::Relaxed);
+                }
+            }
+            Some((_, old)) if old & STATIC != 0 => {}
+            _ => self.learn_slowly(key, port, now_s),
+        }
+    }
+
+    #[cold]
+    fn learn_slowly(&self, key: FdbKey, port: PortId, now_s: u32) {
+        if let Ok(mut book) = self.book.try_lock() {
+            self.put(&mut book, key, port, value(port, now_s));
+        }
+    }
+
+    /// Adds or moves an entry; false when there is no room.
+    fn put(&self, book: &mut Book, key: FdbKey, port: PortId, new: u64) -> bool {
+        if let Some((slot, old)) = self.find(key) {
+            slot.value.store(new, Ordering::Release);
+            if port_of(old) != port {
+                book.per_port[usize::from(port_of(old).0)] -= 1;
+                book.per_port[usize::from(port.0)] += 1;
+                book.stats.moved += 1;
+            }
+            return true;
+        }
+        if book.count >= self.limit && !self.evict_anywhere(book, port) {
+            book.stats.refused += 1;
+            return false;
+        }
+        let places = self.places(key);
+        let near = || places.iter().flat_map(|&place| &self.buckets[place].0);
+        let free = near().find(|slot| slot.key.load(Ordering::Relaxed) == 0);
+        let Some(slot) = free.or_else(|| self.evict(book, near(), port)) else {
+            book.stats.refused += 1;
+            return false;
+        };
+        slot.value.store(new, Ordering::Release);
+        slot.key.store(key.0, Ordering::Release);
+        book.count += 1;
+        book.per_port[usize::from(port.0)] += 1;
+        book.stats.learned += 1;
+        true
+    }
+
+    /// Frees the slot of the port that holds the most among `slots`, provided it holds more than `port` or is `port`.
+    fn evict<'a>(&self, book: &mut Book, slots: impl Iterator<Item = &'a Slot>, port: PortId) -> Option<&'a Slot> {
+        let holds = |slot: &&Slot| book.per_port[usize::from(port_of(slot.value.load(Ordering::Relaxed)).0)];
+        let used = slots
+            .filter(|slot| slot.key.load(Ordering::Relaxed) != 0 && slot.value.load(Ordering::Relaxed) & STATIC == 0);
+        let victim = used.max_by_key(holds)?;
+        let owner = port_of(victim.value.load(Ordering::Relaxed));
+        if owner != port && holds(&victim) <= book.per_port[usize::from(port.0)] {
+            return None;
+        }
+        self.remove(book, victim);
+        book.stats.evicted += 1;
+        Some(victim)
+    }
+
+    fn evict_anywhere(&self, book: &mut Book, port: PortId) -> bool {
+        let total = self.buckets.len() * WAYS;
+        let start = book.cursor;
+        book.cursor = (start + VICTIM_SCAN) % total;
+        let slots = (start..start + VICTIM_SCAN.min(total)).map(|n| &self.buckets[n % total / WAYS].0[n % WAYS]);
+        self.evict(book, slots, port).is_some()
+    }
+
+    fn remove(&self, book: &mut Book, slot: &Slot) {
+        slot.key.store(0, Ordering::Release);
+        book.count -= 1;
+        book.per_port[usize::from(port_of(slot.value.load(Ordering::Relaxed)).0)] -= 1;
+    }
+
+    fn book(&self) -> std::sync::MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.buckets.iter().flat_map(|bucket| &bucket.0)
+    }
+
+    /// Adds an entry that is never aged, moved or evicted; false when the table has no room for it.
+    pub fn add_static(&self, mac: Mac, vlan: u16, port: PortId) -> bool {
+        let key = FdbKey::of(mac, vlan);
+        self.put(&mut self.book(), key, port, value(port, 0) | STATIC)
+    }
+
+    /// Removes the entries that `unwanted` picks; returns how many.
+    pub fn flush(&self, unwanted: impl Fn(&FdbEntry) -> bool) -> usize {
+        self.remove_where(|entry, _| unwanted(entry))
+    }
+
+    /// Removes learned entries not seen for `ageing_s` seconds; returns how many.
+    pub fn age(&self, now_s: u32, ageing_s: u32) -> usize {
+        let expired =
+            self.remove_where(|entry, seen_s| entry.age_s.is_some() && now_s.saturating_sub(seen_s) >= ageing_s);
+        self.book().stats.expired += expired as u64;
+        expired
+    }
+
+    fn remove_where(&self, unwanted: impl Fn(&FdbEntry, u32) -> bool) -> usize {
+        let mut removed = 0;
+        // The lock is taken per bucket, so that learning goes on while a large table is swept.
+        for bucket in &self.buckets {
+            if bucket.0.iter().all(|slot| slot.key.load(Ordering::Relaxed) == 0) {
+                continue;
+            }
+            let mut book = self.book();
+            for slot in &bucket.0 {
+                let value = slot.value.load(Ordering::Relaxed);
+                if entry(slot, 0).is_some_and(|entry| unwanted(&entry, seen_of(value))) {
+                    self.remove(&mut book, slot);
+                    removed += 1;
+                }
+            }
+        }
+        removed
+    }
+
+    /// All entries, in no order.
+    #[must_use]
+    pub fn entries(&self, now_s: u32) -> Vec<FdbEntry> {
+        self.slots().filter_map(|slot| entry(slot, now_s)).collect()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn stats(&self) -> FdbStats {
+        let book = self.book();
+        FdbStats { current: book.count as u64, limit: self.limit as u64, ..book.stats }
+    }
+}
+
+fn entry(slot: &Slot, now_s: u32) -> Option<FdbEntry> {
+    let key = FdbKey(slot.key.load(Ordering::Acquire));
+    let value = slot.value.load(Ordering::Acquire);
+    (key.0 != 0).then(|| FdbEntry {
+        vlan: key.vlan(),
+        mac: key.mac(),
+        port: port_of(value),
+        age_s: (value & STATIC == 0).then(|| now_s.saturating_sub(seen_of(value))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: PortId = PortId(1);
+    const B: PortId = PortId(2);
+
+    #[test]
+    fn an_address_is_learned_per_vlan_and_moves() {
+        let fdb = Fdb::new(16);
+        let mac = [2, 0, 0, 0, 0, 1];
+        fdb.learn(FdbKey::of(mac, 0), A, 10);
+        assert_eq!(fdb.lookup(FdbKey::of(mac, 0)), Some(A));
+        assert_eq!(fdb.lookup(FdbKey::of(mac, 5)), None);
+        fdb.learn(FdbKey::of(mac, 0), B, 12);
+        assert_eq!(fdb.entries(15), [FdbEntry { vlan: 0, mac, port: B, age_s: Some(3) }]);
+        assert_eq!((fdb.stats().learned, fdb.stats().moved, fdb.stats().current), (1, 1, 1));
+    }
+
+    #[test]
+    fn old_addresses_go_and_static_ones_stay_where_they_are() {
+        let fdb = Fdb::new(16);
+        fdb.learn(FdbKey::new(1, 0), A, 10);
+        assert!(fdb.add_static([0, 0, 0, 0, 0, 2], 0, A));
+        fdb.learn(FdbKey::new(2, 0), B, 20);
+        assert_eq!(fdb.lookup(FdbKey::new(2, 0)), Some(A), "static entries do not move");
+        assert_eq!(fdb.age(309, 300), 0);
+        assert_eq!(fdb.age(310, 300), 1);
+        assert_eq!(fdb.entries(310).len(), 1);
+        assert_eq!(fdb.flush(|entry| entry.port == A), 1);
+        assert_eq!(fdb.stats().current, 0);
+    }
+
+    #[test]
+    fn who_invents_addresses_pushes_out_his_own() {
+        let fdb = Fdb::new(64);
+        (0..4).for_each(|mac| fdb.learn(FdbKey::new(mac, 0), A, 1));
+        (1000..50_000).for_each(|mac| fdb.learn(FdbKey::new(mac, 0), B, 1));
+        (0..4).for_each(|mac| assert_eq!(fdb.lookup(FdbKey::new(mac, 0)), Some(A), "{mac}"));
+        assert_eq!(fdb.stats().current, 64);
+        // A newcomer still finds a place.
+        fdb.learn(FdbKey::new(77, 0), PortId(3), 1);
+        assert_eq!(fdb.lookup(FdbKey::new(77, 0)), Some(PortId(3)));
+    }
+
+    #[test]
+    fn a_hundred_thousand_addresses_are_all_found() {
+        let fdb = Fdb::new(131_072);
+        (0..100_000).for_each(|mac| fdb.learn(FdbKey::new(mac, 0), A, 1));
+        let found = (0..100_000).filter(|&mac| fdb.lookup(FdbKey::new(mac, 0)).is_some()).count();
+        assert!(found >= 99_990, "two full buckets are rare: {found}");
+    }
+}

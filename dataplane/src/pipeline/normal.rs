@@ -1,0 +1,183 @@
+//! NORMAL: the learning switch. Learns where the source is, sends to where the destination is, floods when it does not
+//! know; per VLAN, as IEEE 802.1Q and OVS do.
+//!
+//! Trust: addresses are the guests' inventions, see `fdb`.
+
+use std::ops::Range;
+
+use super::act::{Burst, each};
+use super::fdb::FdbKey;
+use super::rewrite;
+use super::snapshot::Form;
+use crate::flow::Action;
+use crate::packet::{BATCH, DropReason, Packet};
+use crate::port::PortId;
+
+/// 01:80:c2:00:00:00 to 0f: addresses that a bridge never forwards.
+const RESERVED: u64 = 0x0180_c200_0000;
+
+/// The addresses and the tag of a frame.
+#[derive(Clone, Copy)]
+struct Addresses {
+    dst: u64,
+    src: u64,
+    /// The outermost tag's id; `None` without a tag.
+    tag: Option<u16>,
+}
+
+fn is_group(mac: u64) -> bool {
+    mac & 1 << 40 != 0
+}
+
+#[inline(always)]
+fn addresses(packet: &Packet) -> Option<Addresses> {
+    let head = packet.head();
+    let (dst, src) = (head.first_chunk::<8>()?, head.get(6..)?.first_chunk::<8>()?);
+    let (dst, src) = (u64::from_be_bytes(*dst), u64::from_be_bytes(*src));
+    // `src` ends with the Ethernet type.
+    let tag = match src as u16 {
+        0x8100 | 0x88a8 => head.get(14..16).map(|tci| u16::from_be_bytes([tci[0] & 0x0f, tci[1]])),
+        _ => None,
+    };
+    Some(Addresses { dst: dst >> 16, src: src >> 16, tag })
+}
+
+/// Forwards the packets in `alive`. `last`: no action follows, so a packet may be left in the form in which it went out.
+pub(super) fn forward(burst: &mut Burst, alive: u32, ids: &Range<usize>, last: bool) {
+    let mut keys = [None; BATCH];
+    for id in each(alive, ids) {
+        keys[id] = admit(burst, id);
+        if let Some((dst, src)) = keys[id] {
+            burst.bridge.fdb.prefetch(dst);
+            burst.bridge.fdb.prefetch(src);
+        }
+    }
+    let now_s = (burst.context.now_ms / 1000) as u32;
+    let mut previous = None;
+    let mut target = None;
+    for id in each(alive, ids) {
+        let Some(pair @ (dst, src)) = keys[id] else { continue };
+        if previous != Some(pair) {
+            previous = Some(pair);
+            if !is_group(src.mac_bits()) {
+                burst.bridge.fdb.learn(src, burst.ingress.id, now_s);
+            }
+            target = find(burst, dst);
+        }
+        deliver(burst, id, dst.vlan(), target, last);
+    }
+}
+
+/// Checks what a bridge must not forward; the keys of destination and source in the frame's VLAN.
+#[inline(always)]
+fn admit(burst: &mut Burst, id: usize) -> Option<(FdbKey, FdbKey)> {
+    let Addresses { dst, src, tag } = addresses(&burst.batch.packets()[id])?;
+    if dst & !0xf == RESERVED {
+        burst.egress.note_drop(id, DropReason::Reserved);
+        return None;
+    }
+    let vlan = if burst.bridge.ports.plain { Some(tag.unwrap_or(0)) } else { burst.ingress.vlan.ingress(tag) };
+    let Some(vlan) = vlan else {
+        burst.egress.note_drop(id, DropReason::VlanNotAllowed);
+        return None;
+    };
+    Some((FdbKey::new(dst, vlan), FdbKey::new(src, vlan)))
+}
+
+/// The port behind which the destination is; `None` when it is to be flooded.
+#[inline(always)]
+fn find(burst: &Burst, dst: FdbKey) -> Option<PortId> {
+    if is_group(dst.mac_bits()) {
+        return None;
+    }
+    let port = burst.bridge.fdb.lookup(dst)?;
+    // The port may have left the bridge since its addresses were learned.
+    burst.context.snapshot.port(port).filter(|entry| entry.bridge == burst.ingress.bridge).map(|_| port)
+}
+
+#[inline(always)]
+fn deliver(burst: &mut Burst, id: usize, vlan: u16, target: Option<PortId>, last: bool) {
+    match target {
+        Some(port) if port == burst.ingress.id => burst.egress.note_drop(id, DropReason::SamePort),
+        Some(port) if burst.bridge.ports.plain => burst.egress.output(burst.context, burst.batch, id, port),
+        Some(port) => deliver_tagged(burst, id, vlan, std::iter::once(port), last),
+        None => {
+            burst.egress.note_drop(id, DropReason::NobodyToFlood);
+            let bridge = burst.bridge;
+            let ingress = burst.ingress.id;
+            let others = bridge.ports.all().filter(move |&port| port != ingress);
+            if bridge.ports.plain {
+                others.for_each(|port| burst.egress.output(burst.context, burst.batch, id, port));
+            } else {
+                deliver_tagged(burst, id, vlan, others, last);
+            }
+        }
+    }
+}
+
+/// Delivers where ports differ in how they carry the VLAN: first to those that want the frame as it is, then, with the tag
+/// added or removed, to the others.
+fn deliver_tagged(burst: &mut Burst, id: usize, vlan: u16, ports: impl Iterator<Item = PortId> + Clone, last: bool) {
+    let snapshot = burst.context.snapshot;
+    let form = |port: PortId| snapshot.port(port).and_then(|entry| entry.vlan.egress(vlan));
+    let tag = addresses(&burst.batch.packets()[id]).and_then(|addresses| addresses.tag);
+    let (as_it_is, other) = match tag {
+        Some(1..) => (Form::Tagged, Form::Untagged),
+        // No tag, or one that carries a priority only.
+        Some(0) | None => (Form::Untagged, Form::Tagged),
+    };
+    if !ports.clone().any(|port| form(port).is_some()) {
+        burst.egress.note_drop(id, DropReason::VlanNotAllowed);
+        return;
+    }
+    for port in ports.clone().filter(|&port| form(port) == Some(as_it_is)) {
+        burst.egress.output(burst.context, burst.batch, id, port);
+    }
+    if !ports.clone().any(|port| form(port) == Some(other)) {
+        return;
+    }
+    if burst.egress.is_output(id) {
+        burst.egress.flush(burst.context, burst.batch);
+    }
+    let change = if other == Form::Tagged { Action::SetVlanVid(vlan) } else { Action::PopVlan };
+    let before = Undo::of(&burst.batch.packets()[id]);
+    if let Err(reason) = rewrite::apply(&mut burst.batch.packets_mut()[id], &change) {
+        burst.egress.note_drop(id, reason);
+        return;
+    }
+    for port in ports.filter(|&port| form(port) == Some(other)) {
+        burst.egress.output(burst.context, burst.batch, id, port);
+    }
+    if !last {
+        burst.egress.flush(burst.context, burst.batch);
+        before.restore(&mut burst.batch.packets_mut()[id]);
+    }
+}
+
+/// What a packet was before its outermost tag was pushed, popped or changed.
+struct Undo {
+    head_len: usize,
+    tag: Option<[u8; 4]>,
+}
+
+impl Undo {
+    fn of(packet: &Packet) -> Self {
+        let head = packet.head();
+        Self { head_len: head.len(), tag: head.get(12..).and_then(|rest| rest.first_chunk().copied()) }
+    }
+
+    fn restore(self, packet: &mut Packet) {
+        if packet.head().len() > self.head_len {
+            let popped = rewrite::apply(packet, &Action::PopVlan);
+            debug_assert!(popped.is_ok(), "a tag that was pushed can be popped");
+            return;
+        }
+        // A popped tag left its four bytes free in front of the head.
+        if packet.head().len() < self.head_len && packet.push_front(4) {
+            packet.head_mut().copy_within(4..16, 0);
+        }
+        if let (Some(tag), Some(place)) = (self.tag, packet.head_mut().get_mut(12..16)) {
+            place.copy_from_slice(&tag);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The immutable state that workers read: ports, bridges, rules. Control builds a new one for every change and shares
+//! with the old one what did not change.
+
+use std::sync::Arc;
+
+use super::fdb::Fdb;
+use super::parse::Depth;
+use crate::flow::{Field, FlowTable, Mask};
+use crate::packet::PortCounters;
+use crate::port::{PortId, TxQueues};
+
+/// OpenFlow's number of the bridge's own port.
+pub const LOCAL_NUMBER: u32 = 0xffff_fffe;
+
+/// Everything workers read. `epoch` grows with each publication.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    /// Which publication this is, from 1.
+    pub epoch: u64,
+    /// Ports by [`PortId`].
+    pub ports: Vec<Option<Arc<PortEntry>>>,
+    /// Bridges by index; a removed bridge leaves a hole that is reused.
+    pub bridges: Vec<Option<Arc<BridgeView>>>,
+}
+
+impl Snapshot {
+    /// The port with this id, if there is one.
+    #[inline(always)]
+    #[must_use]
+    pub fn port(&self, id: PortId) -> Option<&Arc<PortEntry>> {
+        self.ports.get(usize::from(id.0))?.as_ref()
+    }
+
+    /// The bridge with this index, if there is one.
+    #[inline(always)]
+    #[must_use]
+    pub fn bridge(&self, index: usize) -> Option<&Arc<BridgeView>> {
+        self.bridges.get(index)?.as_ref()
+    }
+}
+
+/// A port as the pipeline sees it.
+#[derive(Clone)]
+pub struct PortEntry {
+    /// Its place in the switch.
+    pub id: PortId,
+    /// Its OpenFlow number in its bridge.
+    pub number: u32,
+    /// Index of its bridge.
+    pub bridge: usize,
+    /// Where packets leave.
+    pub tx: Arc<TxQueues>,
+    /// A lane per worker.
+    pub counters: Arc<[PortCounters]>,
+    /// Which VLANs it carries under NORMAL.
+    pub vlan: VlanMode,
+}
+
+/// How a port treats VLANs under NORMAL; the words of OVS's `vlan_mode`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VlanMode {
+    /// `tag=N`: untagged frames only, in VLAN N.
+    Access(u16),
+    /// Tagged frames of the VLANs in the set, and untagged ones according to `native`.
+    Trunk {
+        /// The VLANs carried.
+        allowed: VlanSet,
+        /// What untagged frames are.
+        native: Native,
+    },
+}
+
+/// What a trunk port does with untagged frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Native {
+    /// They are VLAN 0 (`trunk`).
+    None,
+    /// They are in this VLAN, whose frames leave with a tag (`native-tagged`).
+    Tagged(u16),
+    /// They are in this VLAN, whose frames leave without a tag (`native-untagged`).
+    Untagged(u16),
+}
+
+impl Default for VlanMode {
+    fn default() -> Self {
+        Self::Trunk { allowed: VlanSet::all(), native: Native::None }
+    }
+}
+
+/// In which form a frame leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// With its VLAN's tag (VLAN 0: without).
+    Tagged,
+    /// Without a tag.
+    Untagged,
+}
+
+impl VlanMode {
+    /// The VLAN of a frame that comes in with this tag id (`None` or 0: untagged); `None` when the port does not carry it.
+    #[must_use]
+    pub fn ingress(&self, tag: Option<u16>) -> Option<u16> {
+        let tag = tag.filter(|&vid| vid != 0);
+        match (self, tag) {
+            (Self::Access(vid), None) => Some(*vid),
+            (Self::Access(_), Some(_)) => None,
+            (Self::Trunk { allowed, .. }, Some(vid)) => allowed.contains(vid).then_some(vid),
+            (Self::Trunk { allowed, native: Native::None }, None) => allowed.contains(0).then_some(0),
+            (Self::Trunk { native: Native::Tagged(vid) | Native::Untagged(vid), .. }, None) => Some(*vid),
+        }
+    }
+
+    /// How a frame of this VLAN leaves; `None` when the port does not carry it.
+    #[must_use]
+    pub fn egress(&self, vlan: u16) -> Option<Form> {
+        match self {
+            Self::Access(vid) => (*vid == vlan).then_some(Form::Untagged),
+            Self::Trunk { native: Native::Untagged(vid), .. } if *vid == vlan => Some(Form::Untagged),
+            Self::Trunk { native: Native::Tagged(vid), .. } if *vid == vlan => Some(Form::Tagged),
+            Self::Trunk { allowed, .. } => {
+                allowed.contains(vlan).then_some(if vlan == 0 { Form::Untagged } else { Form::Tagged })
+            }
+        }
+    }
+
+    /// True for a trunk of all VLANs without a native one: frames pass as they are.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A set of VLAN ids 0 ..= 4095.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VlanSet(Box<[u64; 64]>);
+
+impl VlanSet {
+    /// Every VLAN, and untagged frames.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(Box::new([u64::MAX; 64]))
+    }
+
+    /// These; ids beyond 4095 are ignored.
+    #[must_use]
+    pub fn of(ids: impl IntoIterator<Item = u16>) -> Self {
+        let mut words = Box::new([0; 64]);
+        for id in ids.into_iter().filter(|&id| id < 4096) {
+            words[usize::from(id) / 64] |= 1 << (id % 64);
+        }
+        Self(words)
+    }
+
+    /// True when the set holds this id.
+    #[inline]
+    #[must_use]
+    pub fn contains(&self, id: u16) -> bool {
+        self.0[usize::from(id & 0xfff) / 64] & 1 << (id % 64) != 0
+    }
+}
+
+/// A bridge as the pipeline sees it.
+#[derive(Clone)]
+pub struct BridgeView {
+    /// Another number, never used before in this switch, whenever rules or ports change: what was cached for another
+    /// version is stale.
+    pub version: u64,
+    /// The rules.
+    pub table: FlowTable,
+    /// Where addresses are.
+    pub fdb: Arc<Fdb>,
+    /// Its ports.
+    pub ports: Arc<BridgePorts>,
+    /// How deep rules look.
+    pub depth: Depth,
+    /// What any rule looks at.
+    pub union: Mask,
+    /// No rule looks at anything but the ingress port: one verdict holds for a whole batch.
+    pub only_port: bool,
+}
+
+impl BridgeView {
+    /// The view of a table; computes what the table's union mask implies.
+    #[must_use]
+    pub fn new(version: u64, table: FlowTable, fdb: Arc<Fdb>, ports: Arc<BridgePorts>) -> Self {
+        let union = table.union_mask();
+        let mut beyond_port = union;
+        beyond_port.words[usize::from(Field::IN_PORT.word)] &= !Field::IN_PORT.mask();
+        Self { version, depth: Depth::of(&union), union, only_port: beyond_port.is_empty(), table, fdb, ports }
+    }
+}
+
+/// A bridge's ports.
+#[derive(Clone, Debug, Default)]
+pub struct BridgePorts {
+    /// All of them, LOCAL included, by OpenFlow number.
+    by_number: Vec<(u32, PortId)>,
+    /// `direct[n]` is the port with number n, for the small numbers that ports usually have.
+    direct: Vec<Option<PortId>>,
+    /// Every port is a trunk of all VLANs.
+    pub plain: bool,
+}
+
+impl BridgePorts {
+    /// The table of these ports.
+    #[must_use]
+    pub fn new<'a>(ports: impl IntoIterator<Item = &'a PortEntry>) -> Self {
+        let mut table = Self { plain: true, ..Self::default() };
+        for port in ports {
+            table.by_number.push((port.number, port.id));
+            table.plain &= port.vlan.is_plain();
+        }
+        table.by_number.sort_unstable();
+        for &(number, id) in table.by_number.iter().take_while(|(number, _)| *number < 4096) {
+            table.direct.resize(number as usize + 1, None);
+            table.direct[number as usize] = Some(id);
+        }
+        table
+    }
+
+    /// The port with this OpenFlow number.
+    #[inline]
+    #[must_use]
+    pub fn by_number(&self, number: u32) -> Option<PortId> {
+        if let Some(&port) = self.direct.get(number as usize) {
+            return port;
+        }
+        let place = self.by_number.binary_search_by_key(&number, |&(number, _)| number).ok()?;
+        Some(self.by_number[place].1)
+    }
+
+    /// All ports, LOCAL included.
+    #[inline]
+    pub fn all(&self) -> impl Iterator<Item = PortId> + Clone {
+        self.by_number.iter().map(|&(_, id)| id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_carry_vlans_as_their_mode_says() {
+        let access = VlanMode::Access(5);
+        assert_eq!((access.ingress(None), access.ingress(Some(5)), access.ingress(Some(0))), (Some(5), None, Some(5)));
+        assert_eq!((access.egress(5), access.egress(6)), (Some(Form::Untagged), None));
+
+        let trunk = VlanMode::Trunk { allowed: VlanSet::of([5, 4095]), native: Native::None };
+        assert_eq!((trunk.ingress(None), trunk.ingress(Some(5)), trunk.ingress(Some(6))), (None, Some(5), None));
+        assert_eq!((trunk.egress(4095), trunk.egress(0)), (Some(Form::Tagged), None));
+
+        let native = VlanMode::Trunk { allowed: VlanSet::of([5]), native: Native::Untagged(7) };
+        assert_eq!(
+            (native.ingress(None), native.egress(7), native.egress(5)),
+            (Some(7), Some(Form::Untagged), Some(Form::Tagged))
+        );
+    }
+}

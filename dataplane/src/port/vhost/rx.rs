@@ -1,0 +1,158 @@
+//! Receiving from a guest's transmit ring: buffers to packets.
+//!
+//! Trust: sizes and shapes are the guest's; frames are bounded here. The header's contents are ignored: no offload that
+//! it could ask for is negotiated. Neighbours: `split` and `packed` find the buffers.
+
+use super::engine::Engine;
+use super::gather::Gather;
+use super::{RingError, RingFaultKind, RingSetup};
+use crate::mem::Span;
+use crate::packet::{BATCH, DropReason, MAX_FRAME, MIN_FRAME, PacketBatch, SPLIT_HEAD, WHOLE_FRAME};
+use crate::sys::event::EventFd;
+
+/// Most descriptors read in one burst outside the fast path, so that a guest that makes long chains of nothing slows
+/// down its own ring and no other: an ordinary burst of 32 frames in 16 pieces fits.
+const WALK_BUDGET: u32 = 512;
+
+pub(super) struct Rx<E> {
+    engine: E,
+    header_len: usize,
+    /// Buffers taken since the last publish.
+    taken: usize,
+    broken: bool,
+    /// The burst's simple buffers, between finding and copying them.
+    spans: [Span; BATCH],
+    setup: RingSetup,
+}
+
+impl<E: Engine> Rx<E> {
+    pub fn open(setup: RingSetup) -> Result<Self, RingError> {
+        let mut engine = E::open(&setup, setup.features.in_order)?;
+        engine.want_kicks(false);
+        let header_len = setup.features.header_len;
+        Ok(Self { engine, header_len, taken: 0, broken: false, spans: [Span::EMPTY; BATCH], setup })
+    }
+
+    pub fn close(mut self) -> RingSetup {
+        self.finish();
+        RingSetup { base: self.engine.base(), ..self.setup }
+    }
+
+    #[inline]
+    pub fn rx_batch(&mut self, batch: &mut PacketBatch) -> usize {
+        if self.broken {
+            return 0;
+        }
+        let before = batch.len();
+        if let Err(kind) = self.receive(batch) {
+            self.fail(kind, batch);
+        }
+        batch.len() - before
+    }
+
+    #[inline(always)]
+    fn receive(&mut self, batch: &mut PacketBatch) -> Result<(), RingFaultKind> {
+        if self.engine.memory().is_lost() {
+            return Err(RingFaultKind::MemoryLost);
+        }
+        let mut walked = 0;
+        loop {
+            let room = batch.room().min(BATCH - self.taken);
+            let count = self.claim(room)?;
+            copy_simple(&self.spans[..count], self.header_len, batch);
+            self.taken += count;
+            if count == room || walked > WALK_BUDGET {
+                return Ok(());
+            }
+            match self.receive_chain(batch)? {
+                Some(work) => walked += work,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Finds frames of ordinary length in one piece.
+    #[inline(always)]
+    fn claim(&mut self, room: usize) -> Result<usize, RingFaultKind> {
+        let ordinary = (self.header_len + MIN_FRAME) as u32..=(self.header_len + MAX_FRAME) as u32;
+        self.engine.claim::<false>(&mut self.spans[..room], |_, len| ordinary.contains(&len).then_some(0))
+    }
+
+    /// Receives one buffer of any shape; returns the work that it caused, `None` when there is no buffer.
+    fn receive_chain(&mut self, batch: &mut PacketBatch) -> Result<Option<u32>, RingFaultKind> {
+        let Some(packet) = batch.next_slot() else { return Ok(None) };
+        let mut gather = Gather::new(packet, self.header_len);
+        let Some(chain) = self.engine.chain::<false>(&mut |piece| gather.piece(piece))? else { return Ok(None) };
+        let frame = gather.finish();
+        self.engine.complete(chain, 0);
+        self.taken += 1;
+        match frame {
+            Ok(()) => batch.push(),
+            Err(reason) => batch.tally.drop(reason),
+        }
+        Ok(Some(chain.walked))
+    }
+
+    #[cold]
+    fn fail(&mut self, kind: RingFaultKind, batch: &mut PacketBatch) {
+        self.broken = true;
+        // Memory that went away reads as zeros, which look like other faults: name the cause.
+        let lost = self.engine.memory().is_lost();
+        let kind = if lost { RingFaultKind::MemoryLost } else { kind };
+        if !matches!(kind, RingFaultKind::MemoryLost | RingFaultKind::IndexJumped) {
+            batch.tally.drop(DropReason::RxMalformed);
+        }
+        self.setup.fault.raise(kind);
+    }
+
+    #[inline]
+    pub fn finish(&mut self) {
+        self.taken = 0;
+        if self.engine.publish()
+            && let Some(call) = &self.setup.call
+        {
+            call.signal();
+        }
+    }
+
+    pub fn kick(&self) -> Option<&EventFd> {
+        self.setup.kick.as_ref()
+    }
+
+    pub fn arm(&mut self) -> bool {
+        if self.broken {
+            return true;
+        }
+        if self.setup.kick.is_none() {
+            return false;
+        }
+        self.engine.want_kicks(true);
+        // The wish must be visible before the ring is looked at for the last time: a driver makes a buffer available
+        // first and reads the wish afterwards, so one of the two sees the other (2.7.10, 2.8.10). Only a full fence
+        // orders a store before a load.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        !self.engine.is_ready()
+    }
+
+    pub fn disarm(&mut self) {
+        self.engine.want_kicks(false);
+        if let Some(kick) = &self.setup.kick {
+            kick.drain();
+        }
+    }
+}
+
+/// Frames in one piece, header first; lengths were checked when they were found.
+#[inline(always)]
+fn copy_simple(spans: &[Span], header_len: usize, batch: &mut PacketBatch) {
+    for (span, packet) in spans.iter().zip(batch.free_slots()) {
+        let frame = span.slice(header_len, MAX_FRAME);
+        if frame.len() <= WHOLE_FRAME {
+            frame.read(packet.reset(frame.len()));
+        } else {
+            frame.read(packet.reset(SPLIT_HEAD));
+            packet.push_tail(frame.slice(SPLIT_HEAD, MAX_FRAME));
+        }
+    }
+    batch.push_many(spans.len());
+}

@@ -1,0 +1,134 @@
+//! Sending to a guest's receive ring: packets to buffers.
+//!
+//! Trust: sizes and shapes of the buffers are the guest's. Neighbours: `split` and `packed` find the buffers.
+
+use super::engine::Engine;
+use super::scatter::{Scatter, write_simple};
+use super::{RingError, RingFaultKind, RingSetup};
+use crate::mem::Span;
+use crate::packet::{BATCH, DropReason, Packet, PacketBatch, TxList};
+
+pub(super) struct Tx<E> {
+    engine: E,
+    header_len: usize,
+    mergeable: bool,
+    broken: bool,
+    /// The burst's simple buffers, between finding and filling them.
+    spans: [Span; BATCH],
+    setup: RingSetup,
+}
+
+/// What became of one packet.
+enum Sent {
+    Yes,
+    /// No buffer is left.
+    Full,
+    /// The next buffer is too short for it.
+    TooLarge,
+}
+
+impl<E: Engine> Tx<E> {
+    pub fn open(setup: RingSetup) -> Result<Self, RingError> {
+        // Every used entry is written: lengths differ, so one cannot stand for several.
+        let mut engine = E::open(&setup, false)?;
+        // Buffers are looked for whenever there is something to send.
+        engine.want_kicks(false);
+        let (header_len, mergeable) = (setup.features.header_len, setup.features.mergeable);
+        Ok(Self { engine, header_len, mergeable, broken: false, spans: [Span::EMPTY; BATCH], setup })
+    }
+
+    pub fn close(mut self) -> RingSetup {
+        self.flush();
+        RingSetup { base: self.engine.base(), ..self.setup }
+    }
+
+    #[inline]
+    pub fn tx_batch(&mut self, packets: &PacketBatch, list: &mut TxList) -> usize {
+        if self.broken {
+            return 0;
+        }
+        let mut sent = 0;
+        if let Err(kind) = self.send(packets.packets(), list, &mut sent) {
+            self.fail(kind);
+        }
+        sent
+    }
+
+    #[inline(always)]
+    fn send(&mut self, packets: &[Packet], list: &mut TxList, sent: &mut usize) -> Result<(), RingFaultKind> {
+        if self.engine.memory().is_lost() {
+            return Err(RingFaultKind::MemoryLost);
+        }
+        while !list.is_empty() {
+            let count = self.send_simple(packets, list.ids())?;
+            list.take(count);
+            *sent += count;
+            let Some(&id) = list.ids().first() else { break };
+            match self.send_any(&packets[usize::from(id)])? {
+                Sent::Yes => {
+                    list.take(1);
+                    *sent += 1;
+                }
+                Sent::Full => break,
+                Sent::TooLarge => list.take_dropped(DropReason::TxTooLarge),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends packets as long as each fits in the single descriptor of the next buffer; returns how many.
+    #[inline(always)]
+    fn send_simple(&mut self, packets: &[Packet], ids: &[u8]) -> Result<usize, RingFaultKind> {
+        let header_len = self.header_len;
+        let count = self.engine.claim::<true>(&mut self.spans[..ids.len()], |place, len| {
+            let needed = (header_len + packets[usize::from(ids[place])].len()) as u32;
+            (needed <= len).then_some(needed)
+        })?;
+        for (span, &id) in self.spans[..count].iter().zip(ids) {
+            write_simple(span, header_len, &packets[usize::from(id)]);
+        }
+        Ok(count)
+    }
+
+    /// Sends one packet into buffers of any shape.
+    fn send_any(&mut self, packet: &Packet) -> Result<Sent, RingFaultKind> {
+        let mark = self.engine.mark();
+        let mut scatter = Scatter::new(packet, self.header_len);
+        let mut buffers = 0;
+        let outcome = loop {
+            let before = scatter.written();
+            match self.engine.chain::<true>(&mut |piece| scatter.piece(piece)) {
+                Ok(Some(chain)) => self.engine.complete(chain, (scatter.written() - before) as u32),
+                Ok(None) => break Ok(Sent::Full),
+                Err(kind) => break Err(kind),
+            }
+            buffers += 1;
+            if scatter.is_done() {
+                scatter.set_buffers(buffers);
+                return Ok(Sent::Yes);
+            }
+            if !self.mergeable {
+                break Ok(Sent::TooLarge);
+            }
+        };
+        self.engine.rewind(mark);
+        outcome
+    }
+
+    #[cold]
+    fn fail(&mut self, kind: RingFaultKind) {
+        self.broken = true;
+        // Memory that went away reads as zeros, which look like other faults: name the cause.
+        let lost = self.engine.memory().is_lost();
+        self.setup.fault.raise(if lost { RingFaultKind::MemoryLost } else { kind });
+    }
+
+    #[inline]
+    pub fn flush(&mut self) {
+        if self.engine.publish()
+            && let Some(call) = &self.setup.call
+        {
+            call.signal();
+        }
+    }
+}

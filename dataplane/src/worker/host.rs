@@ -1,0 +1,234 @@
+//! All workers: starts and ends the threads, places queues, publishes snapshots.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{bounded, unbounded};
+
+use super::idle::IdlePolicy;
+use super::run::{Attachment, Command, Mailbox, Worker};
+use super::stats::{WorkerCounters, WorkerTotals};
+use super::switchboard::Switchboard;
+use crate::flow::Mask;
+use crate::pipeline::{FlowCache, Snapshot};
+use crate::port::{PortId, QueueHost, RxQueue};
+use crate::sys::affinity;
+use crate::sys::event::EventFd;
+
+/// How many workers, where, and what they do when idle.
+#[derive(Clone, Debug)]
+pub struct WorkersConfig {
+    /// A worker for each of these CPUs, pinned to it.
+    pub cpus: Vec<usize>,
+    /// Flows that each worker's cache of each bridge remembers.
+    pub cache_entries: usize,
+    /// When they sleep.
+    pub idle: IdlePolicy,
+}
+
+/// A receive queue and the worker that polls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuePlacement {
+    /// The worker's number.
+    pub worker: usize,
+    /// Whose queue.
+    pub port: PortId,
+    /// Which of the port's queues.
+    pub index: u16,
+    /// Packets received through it since it was attached.
+    pub packets: u64,
+}
+
+struct Placed {
+    worker: usize,
+    packets: Arc<AtomicU64>,
+}
+
+/// See the module.
+pub struct Workers {
+    cpus: Vec<usize>,
+    cache_entries: usize,
+    board: Arc<Switchboard>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    placement: Mutex<HashMap<(PortId, u16), Placed>>,
+}
+
+impl Workers {
+    /// Starts a pinned thread for each CPU.
+    ///
+    /// # Errors
+    /// A CPU that does not exist or is not allowed, and too many open files or threads.
+    pub fn start(config: WorkersConfig) -> io::Result<Arc<Self>> {
+        let (workers, ready) = Self::prepare(config.cpus.clone(), config.cache_entries)?;
+        for (worker, &cpu) in ready.into_iter().zip(&config.cpus) {
+            let (started, outcome) = bounded(1);
+            let body = move || {
+                let pinned = affinity::pin_to_cpu(cpu);
+                let go = pinned.is_ok();
+                let _ = started.send(pinned);
+                if go {
+                    worker.run(config.idle);
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("worker-{cpu}")).spawn(body)?;
+            workers.lock_threads().push(thread);
+            let pinned = outcome.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended at once")));
+            if let Err(error) = pinned {
+                workers.stop();
+                return Err(io::Error::new(error.kind(), format!("worker on CPU {cpu}: {error}")));
+            }
+        }
+        Ok(workers)
+    }
+
+    /// The workers without threads: whoever asks for them calls [`Worker::poll_once`]. For tests and benchmarks.
+    ///
+    /// # Errors
+    /// Too many open files.
+    pub fn prepare(cpus: Vec<usize>, cache_entries: usize) -> io::Result<(Arc<Self>, Vec<Worker>)> {
+        let board = Arc::new(Switchboard::new(cpus.len()));
+        let (mut mailboxes, mut ready) = (Vec::new(), Vec::new());
+        for number in 0..cpus.len() {
+            let (commands, inbox) = unbounded();
+            let mailbox = Arc::new(Mailbox {
+                commands,
+                full: false.into(),
+                asleep: false.into(),
+                wake: EventFd::new()?,
+                counters: WorkerCounters::default(),
+            });
+            ready.push(Worker::new(number, Arc::clone(&board), Arc::clone(&mailbox), inbox)?);
+            mailboxes.push(mailbox);
+        }
+        let workers =
+            Self { cpus, cache_entries, board, mailboxes, threads: Mutex::default(), placement: Mutex::default() };
+        Ok((Arc::new(workers), ready))
+    }
+
+    /// How many there are: the number of lanes that counters need.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.cpus.len()
+    }
+
+    /// The CPUs, by worker number.
+    #[must_use]
+    pub fn cpus(&self) -> &[usize] {
+        &self.cpus
+    }
+
+    /// Puts a snapshot up (its `epoch` is set here and returned) and wakes sleeping workers. New bridges get a cache in
+    /// every worker first, removed ones lose it.
+    pub fn publish(&self, snapshot: Snapshot) -> u64 {
+        let old = self.board.current();
+        let bridges = old.bridges.len().max(snapshot.bridges.len());
+        let (before, after) = (|n| old.bridge(n).is_some(), |n| snapshot.bridge(n).is_some());
+        for bridge in (0..bridges).filter(|&bridge| !before(bridge) && after(bridge)) {
+            self.set_caches(bridge, true);
+        }
+        let removed: Vec<_> = (0..bridges).filter(|&bridge| before(bridge) && !after(bridge)).collect();
+        drop(old);
+        let epoch = self.board.publish(snapshot);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.wake_if_asleep());
+        removed.into_iter().for_each(|bridge| self.set_caches(bridge, false));
+        epoch
+    }
+
+    /// Caches are made and freed here, never by a worker.
+    fn set_caches(&self, bridge: usize, present: bool) {
+        for mailbox in &self.mailboxes {
+            let (reply, answer) = bounded(1);
+            let cache = present.then(|| Box::new(FlowCache::new(self.cache_entries, &Mask::NONE)));
+            mailbox.send(Command::SetCache(bridge, cache, reply));
+            // A new cache replaces none, so only removal has something to wait for.
+            if !present {
+                drop(answer.recv());
+            }
+        }
+    }
+
+    /// The epoch that every worker has reached.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.board.acknowledged()
+    }
+
+    /// Frees snapshots that no worker uses any more.
+    pub fn collect(&self) {
+        self.board.collect();
+    }
+
+    /// The snapshot in force.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.board.current()
+    }
+
+    /// What each worker did so far.
+    #[must_use]
+    pub fn stats(&self) -> Vec<WorkerTotals> {
+        self.mailboxes.iter().map(|mailbox| mailbox.counters.totals()).collect()
+    }
+
+    /// Who polls what, sorted by port and queue.
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueuePlacement> {
+        let placement = self.lock_placement();
+        let mut queues: Vec<_> = placement
+            .iter()
+            .map(|(&(port, index), placed)| QueuePlacement {
+                worker: placed.worker,
+                port,
+                index,
+                packets: placed.packets.load(Ordering::Relaxed),
+            })
+            .collect();
+        queues.sort_by_key(|queue| (queue.port, queue.index));
+        queues
+    }
+
+    /// Ends the threads. Queues still attached are dropped.
+    pub fn stop(&self) {
+        for mailbox in &self.mailboxes {
+            let (reply, answer) = bounded(1);
+            mailbox.send(Command::Stop(reply));
+            drop(answer);
+        }
+        for thread in self.lock_threads().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+
+    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_placement(&self) -> std::sync::MutexGuard<'_, HashMap<(PortId, u16), Placed>> {
+        self.placement.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl QueueHost for Workers {
+    /// The worker with the fewest queues gets it.
+    fn attach_rx(&self, port: PortId, index: u16, queue: Box<dyn RxQueue>) {
+        let mut placement = self.lock_placement();
+        let load = |worker: &usize| placement.values().filter(|placed| placed.worker == *worker).count();
+        let Some(worker) = (0..self.mailboxes.len()).min_by_key(load) else { return };
+        let packets = Arc::new(AtomicU64::new(0));
+        placement.insert((port, index), Placed { worker, packets: Arc::clone(&packets) });
+        self.mailboxes[worker].send(Command::Attach(Attachment { port, index, queue, packets }));
+    }
+
+    fn detach_rx(&self, port: PortId, index: u16) -> Option<Box<dyn RxQueue>> {
+        let placed = self.lock_placement().remove(&(port, index))?;
+        let (reply, answer) = bounded(1);
+        self.mailboxes[placed.worker].send(Command::Detach(port, index, reply));
+        answer.recv().ok().flatten()
+    }
+}

@@ -1,0 +1,222 @@
+//! One worker: the queues it owns, one pass over them, and the loop around that.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::idle::{IdlePolicy, Sleeper};
+use super::stats::WorkerCounters;
+use super::switchboard::Switchboard;
+use crate::packet::PacketBatch;
+use crate::pipeline::{FlowCache, Pipeline, Snapshot};
+use crate::port::{PortId, RxQueue};
+use crate::sys::clock;
+use crate::sys::event::EventFd;
+
+/// What control and ports ask of a worker; served between two passes.
+pub(super) enum Command {
+    /// Poll this queue from now on.
+    Attach(Attachment),
+    /// Give this queue back.
+    Detach(PortId, u16, Sender<Option<Box<dyn RxQueue>>>),
+    /// Use this cache for the bridge with this index; the old one goes back, to be freed elsewhere.
+    SetCache(usize, Option<Box<FlowCache>>, Sender<Option<Box<FlowCache>>>),
+    /// End the thread; the queues go back.
+    Stop(Sender<VecDeque<Attachment>>),
+}
+
+/// A receive queue and whose it is.
+pub(super) struct Attachment {
+    pub(super) port: PortId,
+    pub(super) index: u16,
+    pub(super) queue: Box<dyn RxQueue>,
+    pub(super) packets: Arc<AtomicU64>,
+}
+
+/// What a worker shares with those who talk to it.
+pub(super) struct Mailbox {
+    pub(super) commands: Sender<Command>,
+    /// Set with every command: an empty mailbox costs a worker one load per pass.
+    pub(super) full: AtomicBool,
+    /// The worker sleeps, or is about to.
+    pub(super) asleep: AtomicBool,
+    pub(super) wake: EventFd,
+    pub(super) counters: WorkerCounters,
+}
+
+impl Mailbox {
+    pub(super) fn send(&self, command: Command) {
+        // A worker that has ended does not answer: those who wait see their reply channel closed.
+        let _ = self.commands.send(command);
+        self.full.store(true, Ordering::SeqCst);
+        self.wake_if_asleep();
+    }
+
+    pub(super) fn wake_if_asleep(&self) {
+        if self.asleep.load(Ordering::SeqCst) {
+            self.wake.signal();
+        }
+    }
+}
+
+/// See the module. Needs no thread: tests call [`Worker::poll_once`] directly.
+pub struct Worker {
+    number: usize,
+    queues: VecDeque<Attachment>,
+    batch: PacketBatch,
+    pipeline: Pipeline,
+    snapshot: Arc<Snapshot>,
+    board: Arc<Switchboard>,
+    mailbox: Arc<Mailbox>,
+    commands: Receiver<Command>,
+    sleeper: Sleeper,
+    stopped: bool,
+}
+
+impl Worker {
+    pub(super) fn new(
+        number: usize,
+        board: Arc<Switchboard>,
+        mailbox: Arc<Mailbox>,
+        commands: Receiver<Command>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            number,
+            queues: VecDeque::new(),
+            batch: PacketBatch::new(),
+            pipeline: Pipeline::new(number),
+            snapshot: board.current(),
+            sleeper: Sleeper::new(&mailbox.wake)?,
+            board,
+            mailbox,
+            commands,
+            stopped: false,
+        })
+    }
+
+    /// One pass: takes the snapshot in force and the mail, then serves each queue once. Returns the packets received.
+    /// Bounded, never blocks.
+    pub fn poll_once(&mut self) -> usize {
+        if self.snapshot.epoch != self.board.epoch() {
+            self.snapshot = self.board.current();
+            self.board.acknowledge(self.number, self.snapshot.epoch);
+        }
+        if self.mailbox.full.load(Ordering::Relaxed) {
+            self.read_mail();
+        }
+        let start = clock::cycles();
+        let received = (0..self.queues.len()).map(|index| self.serve(index)).sum();
+        self.account(received, clock::cycles() - start);
+        received
+    }
+
+    /// Receives a batch from one queue, processes it and gives the descriptors back.
+    #[inline]
+    fn serve(&mut self, index: usize) -> usize {
+        let attachment = &mut self.queues[index];
+        // A queue may be attached before its port is published: it waits.
+        let Some(ingress) = self.snapshot.port(attachment.port) else { return 0 };
+        let received = attachment.queue.rx_batch(&mut self.batch);
+        if received == 0 && self.batch.tally.total() == 0 {
+            return 0;
+        }
+        self.pipeline.process(&mut self.batch, &self.snapshot, ingress);
+        let counters = &self.mailbox.counters;
+        let lookups = self.pipeline.lookups();
+        counters.batches.add(1);
+        counters.packets.add(received as u64);
+        counters.port_hits.add(lookups.port_hits);
+        counters.cache_hits.add(lookups.cache_hits);
+        counters.walks.add(lookups.walks);
+        attachment.packets.store(attachment.packets.load(Ordering::Relaxed) + received as u64, Ordering::Relaxed);
+        attachment.queue.finish();
+        let handled = received + self.batch.tally.total() as usize;
+        self.batch.clear();
+        handled
+    }
+
+    fn account(&self, received: usize, cycles: u64) {
+        let counters = &self.mailbox.counters;
+        counters.passes.add(1);
+        if received == 0 {
+            counters.idle_cycles.add(cycles);
+            return;
+        }
+        counters.busy_cycles.add(cycles);
+    }
+
+    #[cold]
+    fn read_mail(&mut self) {
+        self.mailbox.full.store(false, Ordering::SeqCst);
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Attach(attachment) => self.attach(attachment),
+                Command::Detach(port, index, reply) => {
+                    let _ = reply.send(self.detach(port, index));
+                }
+                Command::SetCache(bridge, cache, reply) => {
+                    let _ = reply.send(self.pipeline.set_cache(bridge, cache));
+                }
+                Command::Stop(reply) => {
+                    self.stopped = true;
+                    let _ = reply.send(std::mem::take(&mut self.queues));
+                }
+            }
+        }
+    }
+
+    fn attach(&mut self, mut attachment: Attachment) {
+        attachment.queue.disarm();
+        if let Some(fd) = attachment.queue.event_fd()
+            && let Err(error) = self.sleeper.watch(fd)
+        {
+            tracing::warn!(port = attachment.port.0, %error, "cannot sleep on this queue's descriptor");
+        }
+        self.queues.push_back(attachment);
+    }
+
+    fn detach(&mut self, port: PortId, index: u16) -> Option<Box<dyn RxQueue>> {
+        let place = self.queues.iter().position(|queue| queue.port == port && queue.index == index)?;
+        let queue = self.queues.remove(place)?.queue;
+        if let Some(fd) = queue.event_fd() {
+            self.sleeper.forget(fd);
+        }
+        Some(queue)
+    }
+
+    /// Polls until told to stop.
+    pub(super) fn run(mut self, policy: IdlePolicy) {
+        let spin = policy.spin.map(|spin| spin.as_nanos() as u64 * (clock::cycles_per_second() / 1000) / 1_000_000);
+        let mut last_work = clock::cycles();
+        while !self.stopped {
+            if self.poll_once() > 0 {
+                last_work = clock::cycles();
+            } else if spin.is_some_and(|spin| clock::cycles() - last_work > spin) {
+                self.sleep();
+                last_work = clock::cycles();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    /// Asks every peer for notifications and sleeps until one comes, unless something came meanwhile.
+    fn sleep(&mut self) {
+        self.mailbox.asleep.store(true, Ordering::SeqCst);
+        let armed = self.queues.iter_mut().map(|queue| queue.queue.arm()).take_while(|&armed| armed).count();
+        let quiet = armed == self.queues.len()
+            && !self.mailbox.full.load(Ordering::SeqCst)
+            && self.board.epoch() == self.snapshot.epoch;
+        if quiet {
+            self.mailbox.counters.sleeps.add(1);
+            self.sleeper.sleep();
+        }
+        self.mailbox.asleep.store(false, Ordering::SeqCst);
+        self.mailbox.wake.drain();
+        // The one that refused was armed as well, as far as its peer knows.
+        self.queues.iter_mut().take(armed + 1).for_each(|queue| queue.queue.disarm());
+    }
+}

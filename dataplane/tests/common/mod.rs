@@ -1,0 +1,256 @@
+//! A switch of one worker without threads, with ports in memory: frames in, frames out, counters. For what real ports
+//! cannot show repeatably; `tests/` of the workspace drives real ones.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex};
+
+use ringswitch_dataplane::flow::{FlowTable, grammar};
+use ringswitch_dataplane::packet::{DropReason, PacketBatch, PortCounters, PortTotals, TxList};
+use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Fdb, PortEntry, Snapshot, VlanMode};
+use ringswitch_dataplane::port::{PortId, QueueHost, RxQueue, TxQueue, TxQueues};
+use ringswitch_dataplane::worker::{Worker, Workers};
+
+type Wire = Arc<Mutex<VecDeque<Vec<u8>>>>;
+
+/// What comes in at a port.
+struct MemoryRx(Wire);
+
+impl RxQueue for MemoryRx {
+    fn rx_batch(&mut self, batch: &mut PacketBatch) -> usize {
+        let mut wire = self.0.lock().expect("the test thread");
+        let before = batch.len();
+        while batch.room() > 0 {
+            let Some(frame) = wire.pop_front() else { break };
+            batch.next_slot().expect("there is room").reset(frame.len()).copy_from_slice(&frame);
+            batch.push();
+        }
+        batch.len() - before
+    }
+
+    fn finish(&mut self) {}
+
+    fn event_fd(&self) -> Option<RawFd> {
+        None
+    }
+
+    fn arm(&mut self) -> bool {
+        false
+    }
+
+    fn disarm(&mut self) {}
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}
+
+/// What leaves through a port: room for a number of frames.
+struct MemoryTx {
+    wire: Wire,
+    room: usize,
+}
+
+impl TxQueue for MemoryTx {
+    fn tx_batch(&mut self, packets: &PacketBatch, list: &mut TxList) -> usize {
+        let mut wire = self.wire.lock().expect("the test thread");
+        let mut sent = 0;
+        while let Some(&id) = list.ids().first()
+            && wire.len() < self.room
+        {
+            let packet = &packets.packets()[usize::from(id)];
+            let mut frame = vec![0; packet.len()];
+            packet.copy_to(&mut frame).expect("as long as the packet");
+            wire.push_back(frame);
+            list.take(1);
+            sent += 1;
+        }
+        sent
+    }
+
+    fn flush(&mut self) {}
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}
+
+/// One port of the test switch.
+pub struct TestPort {
+    pub entry: Arc<PortEntry>,
+    input: Wire,
+    output: Wire,
+}
+
+/// See the module.
+pub struct TestSwitch {
+    workers: Arc<Workers>,
+    worker: Worker,
+    ports: Vec<TestPort>,
+    table: FlowTable,
+    pub fdb: Arc<Fdb>,
+    version: u64,
+}
+
+impl TestSwitch {
+    /// Ports 1, 2, ... with these VLAN modes, and one rule: `priority=0,actions=NORMAL`.
+    pub fn with_vlans(modes: Vec<VlanMode>) -> Self {
+        let (workers, mut ready) = Workers::prepare(vec![0], 4096).expect("event descriptors");
+        let mut ports = Vec::new();
+        for (id, vlan) in modes.into_iter().enumerate() {
+            let (input, output) = (Wire::default(), Wire::default());
+            let tx = Arc::new(TxQueues::new(1));
+            tx.replace(0, Some(Box::new(MemoryTx { wire: Arc::clone(&output), room: 1000 })));
+            let id = PortId(id as u16);
+            workers.attach_rx(id, 0, Box::new(MemoryRx(Arc::clone(&input))));
+            let entry = Arc::new(PortEntry {
+                id,
+                number: u32::from(id.0) + 1,
+                bridge: 0,
+                tx,
+                counters: Arc::new([PortCounters::default()]),
+                vlan,
+            });
+            ports.push(TestPort { entry, input, output });
+        }
+        let worker = ready.pop().expect("one worker");
+        let mut switch =
+            Self { workers, worker, ports, table: FlowTable::new(), fdb: Arc::new(Fdb::new(1024)), version: 0 };
+        switch.add_flows("priority=0,actions=NORMAL");
+        switch
+    }
+
+    /// This many ports that carry every VLAN.
+    pub fn new(ports: usize) -> Self {
+        Self::with_vlans(vec![VlanMode::default(); ports])
+    }
+
+    /// Adds flows, one per line, in ovs-ofctl's syntax.
+    pub fn add_flows(&mut self, text: &str) {
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let flow = grammar::parse_flow(line, &grammar::NoNames).unwrap_or_else(|error| panic!("{line}: {error}"));
+            self.table.insert(flow, 0, 1);
+        }
+        self.publish();
+    }
+
+    /// Replaces all flows.
+    pub fn set_flows(&mut self, text: &str) {
+        self.table = FlowTable::new();
+        self.add_flows(text);
+    }
+
+    fn publish(&mut self) {
+        self.version += 1;
+        let entries: Vec<_> = self.ports.iter().map(|port| Some(Arc::clone(&port.entry))).collect();
+        let ports = Arc::new(BridgePorts::new(entries.iter().flatten().map(|entry| &**entry)));
+        let view = BridgeView::new(self.version, self.table.clone(), Arc::clone(&self.fdb), ports);
+        self.workers.publish(Snapshot { epoch: 0, ports: entries, bridges: vec![Some(Arc::new(view))] });
+    }
+
+    /// How many frames port `number` can still take.
+    pub fn limit_tx(&self, number: u32, room: usize) {
+        let port = self.port(number);
+        port.entry.tx.replace(0, Some(Box::new(MemoryTx { wire: Arc::clone(&port.output), room })));
+    }
+
+    /// Nobody is attached to port `number`.
+    pub fn unplug(&self, number: u32) {
+        self.port(number).entry.tx.replace(0, None);
+    }
+
+    fn port(&self, number: u32) -> &TestPort {
+        &self.ports[number as usize - 1]
+    }
+
+    /// Frames arrive at port `number`.
+    pub fn send(&mut self, number: u32, frames: impl IntoIterator<Item = Vec<u8>>) {
+        self.port(number).input.lock().expect("the test thread").extend(frames);
+        while self.worker.poll_once() > 0 {}
+    }
+
+    /// One pass of the worker.
+    pub fn poll_once(&mut self) -> usize {
+        self.worker.poll_once()
+    }
+
+    /// What left through port `number` since the last call.
+    pub fn received(&self, number: u32) -> Vec<Vec<u8>> {
+        self.port(number).output.lock().expect("the test thread").drain(..).collect()
+    }
+
+    /// What left through every port since the last call: port numbers, sorted.
+    pub fn went_to(&self) -> Vec<u32> {
+        (1..=self.ports.len() as u32).flat_map(|number| vec![number; self.received(number).len()]).collect()
+    }
+
+    pub fn totals(&self, number: u32) -> PortTotals {
+        let mut totals = PortTotals::default();
+        self.port(number).entry.counters[0].add_to(&mut totals);
+        totals
+    }
+
+    /// The drops of all ports, by reason.
+    pub fn drops(&self) -> HashMap<&'static str, u64> {
+        let mut drops = HashMap::new();
+        for number in 1..=self.ports.len() as u32 {
+            for (reason, count) in DropReason::ALL.iter().zip(self.totals(number).drops) {
+                if count > 0 {
+                    *drops.entry(reason.name()).or_default() += count;
+                }
+            }
+        }
+        drops
+    }
+
+    /// Packets that `dump-flows` shows for each rule, by priority.
+    pub fn rule_packets(&self) -> HashMap<u16, u64> {
+        self.table.iter().map(|rule| (rule.flow.priority, rule.totals().packets)).collect()
+    }
+
+    /// Received + copies = sent + dropped, over all ports.
+    pub fn assert_accounted(&self) {
+        let (mut came, mut went) = (0, 0);
+        for number in 1..=self.ports.len() as u32 {
+            let totals = self.totals(number);
+            came += totals.rx_packets + totals.copies;
+            went += totals.tx_packets + totals.dropped();
+        }
+        assert_eq!(came, went, "received + copies = sent + dropped");
+    }
+}
+
+/// An untagged UDP frame between two hosts of the form 02:00:00:00:00:NN and 10.0.0.NN.
+pub fn udp(from: u8, to: u8, payload: usize) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from, 0x08, 0x00];
+    let ip_len = (28 + payload) as u16;
+    frame.extend([0x45, 0]);
+    frame.extend(ip_len.to_be_bytes());
+    frame.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, from, 10, 0, 0, to]);
+    let sum: u32 = frame[14..34].chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let sum = !(((sum >> 16) + (sum & 0xffff)) as u16);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame.extend([0x10, 0x00, 0x20, 0x00]);
+    frame.extend(((8 + payload) as u16).to_be_bytes());
+    frame.extend([0, 0]);
+    frame.extend((0..payload).map(|n| n as u8));
+    frame
+}
+
+/// The same frame with an 802.1Q tag.
+pub fn tagged(vid: u16, frame: &[u8]) -> Vec<u8> {
+    let mut tagged = frame[..12].to_vec();
+    tagged.extend([0x81, 0x00]);
+    tagged.extend(vid.to_be_bytes());
+    tagged.extend(&frame[12..]);
+    tagged
+}
+
+/// The same frame to everybody.
+pub fn broadcast(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[..6].fill(0xff);
+    frame
+}

@@ -1,0 +1,208 @@
+//! A switch of two ports without its workers: what the vhost-user tests share.
+#![allow(dead_code)] // Each test file uses its part.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, unbounded};
+use ringswitch_dataplane::packet::{PacketBatch, TxList};
+use ringswitch_dataplane::port::vhost::{VhostError, VhostOptions, VhostPort};
+use ringswitch_dataplane::port::{PortContext, PortEvent, PortEvents, PortId, QueueHost, RxQueue, TxQueues};
+use ringswitch_dataplane::sys::event::EventFd;
+
+/// Keeps the receive queues, as a worker would.
+#[derive(Default)]
+pub struct TestHost {
+    pub queues: Mutex<HashMap<u16, Box<dyn RxQueue>>>,
+    pub attached: AtomicU64,
+}
+
+impl QueueHost for TestHost {
+    fn attach_rx(&self, _port: PortId, index: u16, queue: Box<dyn RxQueue>) {
+        self.attached.fetch_add(1, Relaxed);
+        assert!(self.queues.lock().unwrap().insert(index, queue).is_none(), "two queues with index {index}");
+    }
+
+    fn detach_rx(&self, _port: PortId, index: u16) -> Option<Box<dyn RxQueue>> {
+        self.queues.lock().unwrap().remove(&index)
+    }
+}
+
+/// A port, and everything that its surroundings would be.
+pub struct TestPort {
+    pub port: Option<VhostPort>,
+    pub host: Arc<TestHost>,
+    pub tx: Arc<TxQueues>,
+    pub events: Receiver<(PortId, PortEvent)>,
+}
+
+impl TestPort {
+    pub fn try_open(options: VhostOptions) -> Result<Self, VhostError> {
+        let host = Arc::new(TestHost::default());
+        let tx = Arc::new(TxQueues::new(usize::from(options.queue_pairs.clamp(1, 128))));
+        let (sender, events) = unbounded();
+        let context = PortContext {
+            id: PortId(7),
+            name: "vm1".into(),
+            host: Arc::clone(&host) as Arc<dyn QueueHost>,
+            tx: Arc::clone(&tx),
+            events: PortEvents::new(sender, Arc::new(EventFd::new().expect("eventfd"))),
+        };
+        Ok(Self { port: Some(VhostPort::open(options, context)?), host, tx, events })
+    }
+
+    pub fn open(options: VhostOptions) -> Self {
+        Self::try_open(options).expect("the port opens")
+    }
+
+    /// The next thing that the port tells control.
+    pub fn event(&self) -> PortEvent {
+        self.events.recv_timeout(Duration::from_secs(5)).expect("the port tells something").1
+    }
+
+    /// Waits for an event that satisfies `wanted`; earlier ones are passed over.
+    pub fn wait_event(&self, seconds: u64, wanted: impl Fn(&PortEvent) -> bool) -> PortEvent {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        let mut seen = Vec::new();
+        while let Ok((_, event)) = self.events.recv_deadline(deadline) {
+            if wanted(&event) {
+                return event;
+            }
+            seen.push(event);
+        }
+        panic!("the event did not come; seen: {seen:?}, {:?}", self.status());
+    }
+
+    pub fn status(&self) -> ringswitch_dataplane::port::vhost::VhostStatus {
+        self.port.as_ref().expect("open").status()
+    }
+
+    /// Waits until the status satisfies `wanted`.
+    pub fn wait_status(&self, wanted: impl Fn(&ringswitch_dataplane::port::vhost::VhostStatus) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !wanted(&self.status()) {
+            assert!(Instant::now() < deadline, "the status stays {:?}", self.status());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn close(&mut self) {
+        self.port.take().expect("open").close();
+        assert!(self.host.queues.lock().unwrap().is_empty(), "a receive queue is left");
+        assert_eq!(self.tx.active_count(), 0, "a transmit queue is left");
+    }
+}
+
+pub fn is_up(event: &PortEvent) -> bool {
+    matches!(event, PortEvent::Up(_))
+}
+
+pub fn is_down(event: &PortEvent) -> bool {
+    matches!(event, PortEvent::Down(_))
+}
+
+/// What went through a [`Wire`].
+#[derive(Debug, Default)]
+pub struct WireCounts {
+    pub received: [AtomicU64; 2],
+    pub bytes: [AtomicU64; 2],
+    pub sent: AtomicU64,
+    /// No room or no queue on the other side.
+    pub refused: AtomicU64,
+    /// Noted by the receiving or sending ring.
+    pub tallied: AtomicU64,
+    /// Bit per receive queue index that delivered something.
+    pub queues: AtomicU64,
+}
+
+/// A thread that moves frames between two ports: what comes in on queue i goes out on queue i.
+pub struct Wire {
+    pub counts: Arc<WireCounts>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Wire {
+    pub fn start(a: &TestPort, b: &TestPort) -> Self {
+        let (counts, stop) = (Arc::new(WireCounts::default()), Arc::new(AtomicBool::new(false)));
+        let ends = [(Arc::clone(&a.host), Arc::clone(&b.tx)), (Arc::clone(&b.host), Arc::clone(&a.tx))];
+        let thread = std::thread::spawn({
+            let (counts, stop) = (Arc::clone(&counts), Arc::clone(&stop));
+            move || {
+                let (mut batch, mut list) = (PacketBatch::new(), TxList::new());
+                while !stop.load(Relaxed) {
+                    let mut moved = 0;
+                    for (side, (host, tx)) in ends.iter().enumerate() {
+                        moved += pass(side, host, tx, &mut batch, &mut list, &counts);
+                    }
+                    if moved == 0 {
+                        std::thread::yield_now();
+                    }
+                }
+            }
+        });
+        Self { counts, stop, thread: Some(thread) }
+    }
+
+    pub fn received(&self) -> [u64; 2] {
+        self.counts.received.each_ref().map(|count| count.load(Relaxed))
+    }
+
+    /// Waits until each side received `frames` more.
+    pub fn wait_frames(&self, frames: u64, seconds: u64) -> Result<(), String> {
+        let (start, from) = (Instant::now(), self.received());
+        while self.received().iter().zip(from).any(|(now, before)| now - before < frames) {
+            if start.elapsed() > Duration::from_secs(seconds) {
+                return Err(format!("received {from:?} -> {:?} in {seconds} s: {:?}", self.received(), self.counts));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        let _ = self.thread.take().expect("started").join();
+    }
+}
+
+fn pass(
+    side: usize,
+    host: &TestHost,
+    tx: &TxQueues,
+    batch: &mut PacketBatch,
+    list: &mut TxList,
+    counts: &WireCounts,
+) -> usize {
+    let mut moved = 0;
+    for (&index, queue) in host.queues.lock().unwrap().iter_mut() {
+        let count = queue.rx_batch(batch);
+        if count > 0 {
+            (0..count).for_each(|id| assert!(list.push(id)));
+            if let Some(slot) = tx.choose(u32::from(index)) {
+                tx.with(slot, |queue| {
+                    let sent = queue.tx_batch(batch, list);
+                    queue.flush();
+                    counts.sent.fetch_add(sent as u64, Relaxed);
+                });
+            }
+            counts.refused.fetch_add(list.len() as u64, Relaxed);
+            counts.tallied.fetch_add(u64::from(list.tally.total()), Relaxed);
+            let bytes: usize = batch.packets().iter().map(|packet| packet.len()).sum();
+            counts.bytes[side].fetch_add(bytes as u64, Relaxed);
+            counts.received[side].fetch_add(count as u64, Relaxed);
+            counts.queues.fetch_or(1 << index, Relaxed);
+            list.clear();
+            moved += count;
+        }
+        counts.tallied.fetch_add(u64::from(batch.tally.total()), Relaxed);
+        queue.finish();
+        batch.clear();
+    }
+    moved
+}

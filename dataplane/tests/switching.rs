@@ -1,0 +1,175 @@
+//! The pipeline from outside: flows as text, frames in, frames and counters out.
+
+mod common;
+
+use common::{TestSwitch, broadcast, tagged, udp};
+use ringswitch_dataplane::pipeline::{Native, VlanMode, VlanSet};
+
+#[test]
+fn a_learning_switch_floods_what_it_does_not_know_and_then_does_not() {
+    let mut switch = TestSwitch::new(3);
+    switch.send(1, [udp(1, 2, 10)]);
+    assert_eq!(switch.went_to(), [2, 3]);
+    switch.send(2, [udp(2, 1, 10)]);
+    assert_eq!(switch.went_to(), [1]);
+    switch.send(1, [udp(1, 2, 10)]);
+    assert_eq!(switch.went_to(), [2]);
+    switch.send(1, [broadcast(udp(1, 2, 10))]);
+    assert_eq!(switch.went_to(), [2, 3]);
+    // Two floods of two outputs each.
+    assert_eq!(switch.totals(1).copies, 2);
+    switch.assert_accounted();
+}
+
+#[test]
+fn an_address_that_moves_is_found_at_its_new_port() {
+    let mut switch = TestSwitch::new(3);
+    switch.send(1, [udp(1, 9, 10)]);
+    switch.send(2, [udp(1, 9, 10)]);
+    switch.went_to();
+    switch.send(3, [udp(3, 1, 10)]);
+    assert_eq!(switch.went_to(), [2]);
+    assert_eq!(switch.fdb.stats().moved, 1);
+}
+
+#[test]
+fn frames_to_a_neighbour_on_the_same_port_and_to_reserved_addresses_are_dropped_with_a_reason() {
+    let mut switch = TestSwitch::new(2);
+    let mut stp = udp(1, 2, 30);
+    stp[..6].copy_from_slice(&[0x01, 0x80, 0xc2, 0, 0, 0]);
+    switch.send(1, [udp(1, 9, 1), udp(9, 1, 1), udp(1, 9, 1), stp]);
+    assert_eq!(switch.drops(), [("same_port", 2), ("reserved_address", 1)].into());
+    switch.assert_accounted();
+}
+
+#[test]
+fn access_and_trunk_ports_translate_tags() {
+    let trunk = VlanMode::Trunk { allowed: VlanSet::of([10, 20]), native: Native::None };
+    let native = VlanMode::Trunk { allowed: VlanSet::of([10, 20]), native: Native::Untagged(20) };
+    let mut switch = TestSwitch::with_vlans(vec![VlanMode::Access(10), VlanMode::Access(10), VlanMode::Access(20), trunk, native]);
+    let frame = broadcast(udp(1, 2, 600));
+
+    switch.send(1, [frame.clone()]);
+    assert_eq!(switch.received(2), [frame.clone()]);
+    assert_eq!(switch.received(3), Vec::<Vec<u8>>::new());
+    assert_eq!(switch.received(4), [tagged(10, &frame)]);
+    assert_eq!(switch.received(5), [tagged(10, &frame)]);
+
+    switch.send(4, [tagged(20, &frame)]);
+    assert_eq!(switch.received(3), [frame.clone()]);
+    assert_eq!(switch.received(5), [frame.clone()], "the native VLAN leaves without its tag");
+    assert_eq!(switch.went_to(), [0; 0]);
+
+    switch.send(1, [tagged(10, &frame)]);
+    switch.send(4, [frame.clone(), tagged(30, &frame)]);
+    assert_eq!(switch.went_to(), [0; 0]);
+    assert_eq!(switch.drops(), [("vlan_not_allowed", 3)].into());
+    switch.assert_accounted();
+}
+
+#[test]
+fn actions_after_normal_see_the_packet_as_it_came() {
+    let trunk = VlanMode::default();
+    let mut switch = TestSwitch::with_vlans(vec![VlanMode::Access(10), trunk, VlanMode::Access(99)]);
+    switch.set_flows("in_port=1,actions=normal,output:3");
+    let frame = broadcast(udp(1, 2, 10));
+    switch.send(1, [frame.clone()]);
+    assert_eq!(switch.received(2), [tagged(10, &frame)]);
+    assert_eq!(switch.received(3), [frame]);
+}
+
+#[test]
+fn the_rule_of_highest_priority_decides_and_counts() {
+    let mut switch = TestSwitch::new(3);
+    switch.set_flows(
+        "priority=10,in_port=1,actions=output:2
+         priority=20,udp,nw_dst=10.0.0.7,actions=output:3
+         priority=30,udp,nw_dst=10.0.0.7,tp_dst=0x2000,actions=drop
+         priority=25,udp,nw_dst=10.0.0.8,actions=in_port",
+    );
+    switch.send(1, [udp(1, 5, 10), udp(1, 7, 10), udp(1, 8, 10), udp(1, 5, 10)]);
+    assert_eq!(switch.went_to(), [1, 2, 2]);
+    switch.send(2, [udp(1, 5, 10)]);
+    assert_eq!(switch.went_to(), [0; 0]);
+    assert_eq!(switch.rule_packets(), [(10, 2), (20, 0), (30, 1), (25, 1)].into());
+    assert_eq!(switch.drops(), [("rule_drop", 1), ("no_rule", 1)].into());
+    switch.assert_accounted();
+}
+
+#[test]
+fn a_flow_change_takes_effect_at_the_next_packet() {
+    let mut switch = TestSwitch::new(3);
+    switch.set_flows("udp,tp_dst=0x2000,actions=output:2");
+    switch.send(1, [udp(1, 5, 10), udp(1, 5, 10)]);
+    switch.add_flows("udp,tp_dst=0x2000,actions=output:3");
+    switch.send(1, [udp(1, 5, 10)]);
+    assert_eq!(switch.went_to(), [2, 2, 3]);
+    // A rule that looks at another field changes what the cache is keyed by.
+    switch.add_flows("priority=50000,dl_src=02:00:00:00:00:01,actions=drop");
+    switch.send(1, [udp(1, 5, 10), udp(2, 5, 10)]);
+    assert_eq!(switch.went_to(), [3]);
+}
+
+#[test]
+fn what_was_output_before_a_rewrite_leaves_as_it_was() {
+    let mut switch = TestSwitch::new(3);
+    switch.set_flows("in_port=1,actions=output:2,mod_vlan_vid:7,output:3,strip_vlan,mod_dl_dst:02:00:00:00:00:63,output:2");
+    let frame = udp(1, 2, 20);
+    switch.send(1, [frame.clone(), frame.clone()]);
+    let changed = udp(1, 99, 20);
+    let received = switch.received(2);
+    assert_eq!(received[0], frame);
+    assert_eq!(received[2][..12], changed[..12]);
+    assert_eq!(received.len(), 4);
+    assert_eq!(switch.received(3), [tagged(7, &frame), tagged(7, &frame)]);
+    assert_eq!(switch.totals(1).copies, 4);
+    switch.assert_accounted();
+}
+
+#[test]
+fn outputs_that_lead_nowhere_have_their_reasons() {
+    let mut switch = TestSwitch::new(3);
+    switch.set_flows(
+        "priority=3,in_port=1,udp,nw_dst=10.0.0.2,actions=output:77
+         priority=2,in_port=1,udp,nw_dst=10.0.0.3,actions=output:1
+         priority=1,in_port=1,actions=dec_ttl,output:2
+         in_port=2,priority=1,actions=flood
+         in_port=3,priority=1,actions=output:2",
+    );
+    let mut dying = udp(1, 9, 10);
+    dying[22] = 1;
+    switch.send(1, [udp(1, 2, 10), udp(1, 3, 10), dying]);
+    switch.unplug(1);
+    switch.limit_tx(3, 2);
+    switch.send(2, vec![udp(2, 1, 10); 3]);
+    switch.unplug(2);
+    switch.send(3, [udp(3, 2, 10)]);
+    assert_eq!(
+        switch.drops(),
+        [("no_such_port", 1), ("output_to_ingress", 1), ("ttl_expired", 1), ("tx_down", 4), ("tx_full", 1)].into()
+    );
+    assert_eq!(switch.went_to(), [3, 3]);
+    switch.assert_accounted();
+}
+
+#[test]
+fn a_packet_output_twice_to_one_port_is_sent_twice() {
+    let mut switch = TestSwitch::new(2);
+    switch.set_flows("actions=output:2,output:2,output:2");
+    switch.send(1, vec![udp(1, 2, 10); 32]);
+    assert_eq!(switch.received(2).len(), 96);
+    switch.assert_accounted();
+}
+
+#[test]
+fn many_flows_are_told_apart() {
+    let mut switch = TestSwitch::new(2);
+    switch.set_flows("priority=1,actions=drop");
+    let rules: Vec<_> = (0..250).map(|n| format!("priority=9,udp,nw_src=10.0.0.{n},actions=output:2")).collect();
+    switch.add_flows(&rules.join("\n"));
+    for _ in 0..3 {
+        switch.send(1, (0..=255).map(|n| udp(n, 2, 10)));
+    }
+    assert_eq!(switch.received(2).len(), 750);
+    assert_eq!(switch.drops(), [("rule_drop", 18)].into());
+}
