@@ -7,6 +7,7 @@
 pub mod command;
 pub mod config;
 pub mod daemon;
+pub mod dataplane;
 pub mod engine;
 pub mod flows;
 pub mod merge;

@@ -126,8 +126,8 @@ pub struct WorkerReport {
     pub cpu: usize,
     /// Passes over its queues.
     pub passes: u64,
-    /// Passes that found nothing.
-    pub idle_passes: u64,
+    /// Batches that held packets.
+    pub batches: u64,
     /// Packets received.
     pub packets: u64,
     /// Cycles of passes that found something.
@@ -136,11 +136,11 @@ pub struct WorkerReport {
     pub idle_cycles: u64,
     /// Times it went to sleep.
     pub sleeps: u64,
-    /// Packets whose flow was in the cache.
+    /// Packets whose verdict was known for all traffic of their port.
+    pub port_hits: u64,
+    /// Packets whose verdict was in the cache.
     pub cache_hits: u64,
-    /// Packets whose flow was not.
-    pub cache_misses: u64,
-    /// Table walks.
+    /// Packets that needed a walk through the table.
     pub walks: u64,
 }
 

@@ -46,7 +46,8 @@ fn frames_to_a_neighbour_on_the_same_port_and_to_reserved_addresses_are_dropped_
 fn access_and_trunk_ports_translate_tags() {
     let trunk = VlanMode::Trunk { allowed: VlanSet::of([10, 20]), native: Native::None };
     let native = VlanMode::Trunk { allowed: VlanSet::of([10, 20]), native: Native::Untagged(20) };
-    let mut switch = TestSwitch::with_vlans(vec![VlanMode::Access(10), VlanMode::Access(10), VlanMode::Access(20), trunk, native]);
+    let mut switch =
+        TestSwitch::with_vlans(vec![VlanMode::Access(10), VlanMode::Access(10), VlanMode::Access(20), trunk, native]);
     let frame = broadcast(udp(1, 2, 600));
 
     switch.send(1, [frame.clone()]);
@@ -113,7 +114,9 @@ fn a_flow_change_takes_effect_at_the_next_packet() {
 #[test]
 fn what_was_output_before_a_rewrite_leaves_as_it_was() {
     let mut switch = TestSwitch::new(3);
-    switch.set_flows("in_port=1,actions=output:2,mod_vlan_vid:7,output:3,strip_vlan,mod_dl_dst:02:00:00:00:00:63,output:2");
+    switch.set_flows(
+        "in_port=1,actions=output:2,mod_vlan_vid:7,output:3,strip_vlan,mod_dl_dst:02:00:00:00:00:63,output:2",
+    );
     let frame = udp(1, 2, 20);
     switch.send(1, [frame.clone(), frame.clone()]);
     let changed = udp(1, 99, 20);

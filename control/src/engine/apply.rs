@@ -22,16 +22,17 @@ enum Undo {
     RemoveBridge(usize),
 }
 
-/// What is done when every step succeeded.
+/// What is done when every step succeeded and workers were told.
 enum Finally {
     Forget(PortId),
-    SetBridge(usize, Learning),
     RemoveBridge(usize),
 }
 
 struct Steps {
     next: State,
     undo: Vec<Undo>,
+    /// Bridges' other limits, set when every step succeeded.
+    learning: Vec<(usize, Learning)>,
     finally: Vec<Finally>,
 }
 
@@ -49,7 +50,7 @@ impl<D: Dataplane> Engine<D> {
         if changes.is_empty() {
             return Ok(());
         }
-        let mut steps = Steps { next: self.state.clone(), undo: Vec::new(), finally: Vec::new() };
+        let mut steps = Steps { next: self.state.clone(), undo: Vec::new(), learning: Vec::new(), finally: Vec::new() };
         for change in &changes {
             debug!(?change, "applying");
             if let Err(why) = self.step(change, &mut steps) {
@@ -59,6 +60,9 @@ impl<D: Dataplane> Engine<D> {
         }
         self.state = steps.next;
         self.model = wanted;
+        for (bridge, learning) in steps.learning {
+            self.dataplane.set_bridge(bridge, learning);
+        }
         self.publish();
         for last in steps.finally {
             match last {
@@ -66,7 +70,6 @@ impl<D: Dataplane> Engine<D> {
                     self.retiring.push((self.epoch, id));
                     self.forget(id);
                 }
-                Finally::SetBridge(bridge, learning) => self.dataplane.set_bridge(bridge, learning),
                 Finally::RemoveBridge(bridge) => self.dataplane.remove_bridge(bridge),
             }
         }
@@ -80,7 +83,7 @@ impl<D: Dataplane> Engine<D> {
             Change::AddBridge { bridge, settings } => self.add_bridge(bridge, settings, steps),
             Change::RemoveBridge { bridge } => self.remove_bridge(bridge, steps),
             Change::SetBridge { bridge, settings } => {
-                steps.finally.push(Finally::SetBridge(steps.next.bridge(bridge)?, learning(settings)));
+                steps.learning.push((steps.next.bridge(bridge)?, learning(settings)));
                 Ok(())
             }
             Change::AddPort { bridge, port, spec } => {

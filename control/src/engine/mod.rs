@@ -31,8 +31,6 @@ use state::State;
 
 /// What workers are to see next.
 pub struct View<'a> {
-    /// Strictly increasing.
-    pub epoch: u64,
     /// By bridge index; indices are dense and reused.
     pub bridges: Vec<Option<BridgeView<'a>>>,
 }
@@ -127,12 +125,12 @@ pub trait Dataplane {
     /// The table's counts.
     fn fdb_stats(&self, bridge: usize) -> FdbStats;
 
-    /// Publishes a snapshot to all workers; does not wait for them.
-    fn publish(&mut self, view: View<'_>);
+    /// Publishes a snapshot to all workers and returns its epoch; does not wait for them.
+    fn publish(&mut self, view: View<'_>) -> u64;
     /// The lowest epoch that every worker uses.
     fn acknowledged(&self) -> u64;
     /// Now and then: silent addresses go, and whatever no worker uses any more is freed.
-    fn tend(&mut self, now_ms: u64);
+    fn tend(&mut self);
 
     /// Workers there are: lanes of every counter.
     fn lanes(&self) -> usize;
@@ -229,7 +227,7 @@ impl<D: Dataplane> Engine<D> {
     /// Now and then (every 250 ms or so): flows and addresses time out, what is not used any more is freed.
     pub fn tend(&mut self, now_ms: u64) {
         self.expire_flows(now_ms);
-        self.dataplane.tend(now_ms);
+        self.dataplane.tend();
         let acknowledged = self.dataplane.acknowledged();
         self.retiring.retain(|&(epoch, _)| epoch > acknowledged);
     }
@@ -263,8 +261,7 @@ impl<D: Dataplane> Engine<D> {
     }
 
     fn publish(&mut self) {
-        self.epoch += 1;
-        self.dataplane.publish(View { epoch: self.epoch, bridges: self.state.view() });
+        self.epoch = self.dataplane.publish(View { bridges: self.state.view() });
     }
 }
 

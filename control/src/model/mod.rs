@@ -137,7 +137,7 @@ impl Port {
             (Some("native-untagged"), _) => native(NativeTag::Untagged),
             (Some("access"), _) => Vlan::Access(tag.unwrap_or(0)),
             (None, Some(tag)) => Vlan::Access(tag),
-            _ => Vlan::Trunk { allowed: allowed(), native: Some((0, NativeTag::Untagged)) },
+            _ => Vlan::Trunk { allowed: allowed(), native: None },
         }
     }
 
@@ -171,16 +171,16 @@ mod tests {
     fn vlan_columns_mean_what_they_mean_in_open_vswitch() {
         let trunk = |allowed: &[u16], native| Vlan::Trunk { allowed: allowed.iter().copied().collect(), native };
         let cases = [
-            (port(&[]), trunk(&[], Some((0, NativeTag::Untagged)))),
+            (port(&[]), trunk(&[], None)),
             (port(&["tag=10"]), Vlan::Access(10)),
-            (port(&["trunks=10,20"]), trunk(&[10, 20], Some((0, NativeTag::Untagged)))),
+            (port(&["trunks=10,20"]), trunk(&[10, 20], None)),
             (
                 port(&["tag=5", "trunks=10", "vlan_mode=native-untagged"]),
                 trunk(&[5, 10], Some((5, NativeTag::Untagged))),
             ),
             (port(&["tag=5", "vlan_mode=native-tagged"]), trunk(&[], Some((5, NativeTag::Tagged)))),
             (port(&["tag=5", "vlan_mode=access"]), Vlan::Access(5)),
-            (port(&["tag=5", "vlan_mode=trunk", "trunks=7-9"]), trunk(&[7, 8, 9], Some((0, NativeTag::Untagged)))),
+            (port(&["tag=5", "vlan_mode=trunk", "trunks=7-9"]), trunk(&[7, 8, 9], None)),
         ];
         for (port, vlan) in cases {
             assert_eq!(port.vlan(), vlan, "{:?}", port.settings);

@@ -94,7 +94,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("cpus", Scope::Workers, Expect::Numbers(0, 1023), "CPUs that poll, one worker on each"),
     setting("cache-entries", Scope::Workers, Expect::Number(1024, 1 << 20), "flow cache entries of a worker"),
     setting("idle", Scope::Workers, Expect::OneOf(&["sleep", "spin"]), "what a worker does that finds nothing"),
-    setting("spin-passes", Scope::Workers, Expect::Number(1, 1 << 30), "empty passes before a worker sleeps"),
+    setting(
+        "spin-us",
+        Scope::Workers,
+        Expect::Number(0, 10_000_000),
+        "microseconds of finding nothing before a worker sleeps",
+    ),
     setting("mac-table-size", Scope::BridgeOther, Expect::Number(10, 1 << 20), "most addresses that are learned"),
     setting(
         "mac-aging-time",

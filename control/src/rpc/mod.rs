@@ -23,6 +23,15 @@ pub use server::{Server, ServerError};
 
 use crate::command::Command;
 
+/// Where the daemon listens unless told otherwise: `/run/ringswitch/ringswitchd.sock` for root, under `XDG_RUNTIME_DIR`
+/// for others.
+#[must_use]
+pub fn default_socket() -> PathBuf {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !is_root && !dir.is_empty());
+    PathBuf::from(runtime.unwrap_or_else(|| "/run".into())).join("ringswitch/ringswitchd.sock")
+}
+
 /// Longest request, in bytes: room for several 100 000 flows.
 pub const REQUEST_MAX: usize = 64 << 20;
 
