@@ -2,6 +2,7 @@
 
 mod action;
 mod filter;
+pub mod grammar;
 mod key;
 mod rule;
 mod shape;

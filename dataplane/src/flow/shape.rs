@@ -69,27 +69,28 @@ impl KeyShape {
     }
 
     /// The words of `key` that count.
-    #[inline(always)]
+    #[inline]
     #[must_use]
     pub fn pack(&self, key: &FlowKey) -> PackedKey {
         let mut packed = PackedKey::default();
-        for at in 0..self.count.min(KEY_WORDS) {
-            packed.words[at] = key.words[usize::from(self.index[at]) % KEY_WORDS] & self.masks[at];
-        }
+        self.pack_into(key, &mut packed);
         packed
     }
 
-    /// A 64-bit hash of a key packed by this shape.
+    /// Packs `key` in place (words beyond the shape's are left as they are) and returns its hash.
     ///
-    /// NH (the universal hash inside UMAC): pairs of words plus secrets, multiplied and summed in 128 bits. For any two
-    /// keys that are not equal the sums differ but with probability 2^-64 over the secrets, and the products do not wait
-    /// for each other. One more multiplication spreads the sum over all bits.
+    /// The hash is NH (the universal hash inside UMAC): pairs of words plus secrets, multiplied and summed in 128 bits. For
+    /// any two keys that are not equal the sums differ but with probability 2^-64 over the secrets, and the products do not
+    /// wait for each other. One more multiplication spreads the sum over all bits.
     #[inline(always)]
-    #[must_use]
-    pub fn hash(&self, packed: &PackedKey) -> u64 {
+    pub fn pack_into(&self, key: &FlowKey, packed: &mut PackedKey) -> u64 {
         let mut sum = 0_u128;
         let mut at = 0;
         while at < self.count.min(KEY_WORDS) {
+            // An odd last word is paired with one whose mask is zero.
+            for at in [at, at + 1] {
+                packed.words[at] = key.words[usize::from(self.index[at])] & self.masks[at];
+            }
             let left = packed.words[at].wrapping_add(self.secrets[at]);
             let right = packed.words[at + 1].wrapping_add(self.secrets[at + 1]);
             sum = sum.wrapping_add(u128::from(left) * u128::from(right));
@@ -97,7 +98,7 @@ impl KeyShape {
         }
         let low = sum as u64 ^ self.secrets[KEY_WORDS];
         let high = (sum >> 64) as u64 ^ self.secrets[KEY_WORDS + 1];
-        let product = u128::from(low) * u128::from(high.rotate_left(32) | 1) ^ sum;
+        let product = (u128::from(low) * u128::from(high.rotate_left(32) | 1)) ^ sum;
         (product >> 64) as u64 ^ product as u64
     }
 }
@@ -140,7 +141,7 @@ mod tests {
         for count in 0..65536_u64 {
             let mut key = FlowKey::default();
             key.set(Field::NW_SRC, 0x0a00_0000 | count);
-            let hash = shape.hash(&shape.pack(&key));
+            let hash = shape.pack_into(&key, &mut PackedKey::default());
             low[(hash & 1023) as usize] += 1;
             high[(hash >> 54) as usize] += 1;
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use imbl::shared_ptr::DefaultSharedPtr;
 
 use super::slab::Slab;
-use super::{Action, Filter, Flow, FlowKey, KeyShape, Mask, Match, Rule, RuleId, RuleLane};
+use super::{Action, Filter, Flow, FlowKey, KeyShape, Mask, Match, PackedKey, Rule, RuleId, RuleLane};
 
 /// Prioritised rules. See the file's head.
 #[derive(Clone)]
@@ -239,7 +239,7 @@ impl Subtable {
     }
 
     fn hash(&self, key: &FlowKey) -> u64 {
-        self.shape.hash(&self.shape.pack(key))
+        self.shape.pack_into(key, &mut PackedKey::default())
     }
 
     /// The rule that matches the key: the one with this priority, or the one with the highest.
@@ -293,3 +293,6 @@ impl Chain {
         std::iter::successors(first, |chain| chain.next.as_deref()).map(|chain| (chain.id, chain.priority))
     }
 }
+
+#[cfg(test)]
+mod tests;

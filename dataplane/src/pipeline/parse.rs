@@ -273,3 +273,6 @@ pub fn rss_hash(packet: &Packet) -> u32 {
     });
     (mixed >> 32) as u32
 }
+
+#[cfg(test)]
+mod tests;

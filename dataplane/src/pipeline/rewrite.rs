@@ -196,3 +196,6 @@ fn ipv6_of(layout: &Layout, packet: &Packet) -> Option<usize> {
         && ipv6::Ipv6::new(&packet.head()[start..], packet.len() - start).is_some();
     sound.then_some(start)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! The grammar against itself, and against the real `ovs-ofctl` where it is installed.
+
+use std::process::Command;
+
+use super::*;
+use crate::flow::{Field, LOCAL_PORT};
+
+struct Ports;
+
+impl PortNames for Ports {
+    fn number(&self, name: &str) -> Option<u32> {
+        ["zero", "vm1", "vm-2"].iter().position(|&known| known == name).map(|number| number as u32)
+    }
+
+    fn name(&self, number: u32) -> Option<&str> {
+        ["zero", "vm1", "vm-2"].get(number as usize).copied()
+    }
+}
+
+/// Match and actions as we print them.
+fn canonical(text: &str) -> String {
+    let flow = parse_flow(text, &()).unwrap_or_else(|error| panic!("{error}"));
+    let matches = format_match(&flow.matches, flow.priority, &());
+    format!("{matches} actions={}", format_actions(&flow.actions, &())).trim_start().to_owned()
+}
+
+/// The same as Open vSwitch prints them; `None` when it is not installed.
+fn ovs_canonical(text: &str) -> Option<String> {
+    let output = Command::new("ovs-ofctl").args(["parse-flow", text]).output().ok()?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let flow = stdout.lines().find_map(|line| line.split_once(": ADD ").map(|(_, flow)| flow));
+    let flow = flow.unwrap_or_else(|| panic!("{text}: {}", String::from_utf8_lossy(&output.stderr)));
+    let words = flow.split(' ').filter(|word| {
+        let of_the_message = ["idle:", "hard:", "cookie:", "table:", "out_port:"];
+        !of_the_message.iter().any(|start| word.starts_with(start))
+    });
+    Some(words.collect::<Vec<_>>().join(" "))
+}
+
+const FLOWS: &[&str] = &[
+    "tcp,nw_dst=10.0.0.0/8,tp_dst=80,in_port=1,priority=100,idle_timeout=5,actions=mod_vlan_vid:5,output:2",
+    "ip nw_src=1.2.3.4/255.0.255.0 actions=drop",
+    "actions=",
+    "action=normal",
+    "priority=0 actions=normal",
+    "priority=32768,table=0,cookie=0x10,hard_timeout=0x10,actions=1 2,3",
+    "dl_vlan=0xffff actions=1",
+    "dl_vlan=0 actions=1",
+    "dl_vlan=5,dl_vlan_pcp=3,actions=LOCAL,all,flood,in_port,normal",
+    "vlan_pcp=3,actions=output:LOCAL,output:IN_PORT,output:Flood,output:65534",
+    "vlan_tci=0x1005/0x1fff,actions=1",
+    "vlan_tci=0xb005,actions=1",
+    "vlan_tci=0x5/0x7,actions=1",
+    "vlan_tci=0x1000/0x1000,actions=1",
+    "vlan_tci=0,actions=pop_vlan,strip_vlan",
+    "vlan_vid=0x1005,actions=1",
+    "vlan_vid=0,actions=1",
+    "vlan_vid=0x1000/0x1000,actions=1",
+    "ipv6,ipv6_src=fe80::/16,ipv6_dst=2001:db8::1,nw_ttl=64,nw_ecn=1,nw_tos=4,ip_frag=later,actions=1",
+    "ipv6,ipv6_dst=fe80::1/ffff::ffff,nw_proto=0,actions=1",
+    "ipv6,ipv6_dst=::/0,nw_proto=44,actions=1",
+    "icmp6,icmp_type=128,icmpv6_code=0,actions=dec_ttl",
+    "icmp,icmp_type=8,icmp_code=0,actions=dec_ttl",
+    "icmp,tp_src=8,actions=1",
+    "tcp,tcp_flags=+syn-ack,actions=mod_nw_tos:4,mod_nw_src:1.2.3.4,mod_nw_dst:5.6.7.8",
+    "tcp,tcp_flags=0x12/0xff,actions=mod_tp_src:3,mod_tp_dst:4",
+    "tcp6,tcp_flags=0x12/0x812,actions=1",
+    "tcp,tcp_flags=0x12,actions=1",
+    "tcp,tcp_flags=0xe01,actions=1",
+    "tcp,tcp_flags=0,actions=1",
+    "tcp,tcp_flags=syn|ack,actions=1",
+    "arp,arp_spa=1.2.3.4,arp_sha=00:11:22:33:44:55,arp_op=1,arp_tpa=10.0.0.0/8,arp_tha=0:0:0:0:0:1,actions=normal",
+    "arp,nw_src=1.2.3.4,nw_proto=2,actions=normal",
+    "rarp,arp_spa=1.1.1.1,actions=1",
+    "dl_type=0x800,nw_proto=6,tp_src=0x50/0xfff0,actions=mod_dl_src:1:2:3:4:5:6",
+    "dl_type=0x800,nw_proto=47,actions=1",
+    "dl_src=01:00:00:00:00:00/01:00:00:00:00:00,dl_dst=ff:ff:ff:ff:ff:ff,actions=mod_dl_dst:00:11:22:33:44:55",
+    "dl_dst=00:00:00:00:00:01/ff:ff:ff:ff:ff:ff,actions=1",
+    "dl_type=0x88cc,actions=2,3",
+    "dl_type=0x5ff,actions=2",
+    "tcp_src=3,tcp,actions=mod_vlan_pcp:3",
+    "sctp,tp_src=4,sctp_dst=5,actions=1",
+    "sctp6,tp_dst=5,actions=1",
+    "udp6,udp_dst=0x35,actions=1",
+    "udp,tp_src=0x10/0xffff,tp_dst=0/0,actions=1",
+    "in_port=LOCAL,actions=output:IN_PORT",
+    "in_port=local,actions=local",
+    "in_port=65000,actions=output:65279",
+    "in_port=65534,actions=drop",
+    "ip,nw_tos=5,actions=1",
+    "ip,ip_dscp=5,ip_ecn=3,actions=set_field:3->ip_dscp",
+    "ip,ip_frag=no,actions=1",
+    "ip,ip_frag=yes,actions=1",
+    "ip,ip_frag=first,actions=1",
+    "ip,ip_frag=not_later,actions=1",
+    "ip,nw_src=0.0.0.0/0,nw_dst=10.1.2.3/16,actions=1",
+    "ip,nw_src=*,actions=1",
+    "dl_vlan=5,actions=set_field:0x1005->vlan_vid,set_field:3->vlan_pcp",
+    "dl_vlan=5,actions=set_field:7->vlan_vid",
+    "tcp,actions=set_field:1.2.3.4->ip_src,set_field:80->tcp_dst,set_field:00:11:22:33:44:55->eth_dst",
+    "eth_src=00:00:00:00:00:01,eth_type=0x86dd,ip_proto=58,icmpv6_type=135,actions=1",
+    "ip,ip,dl_type=0x800,actions=dec_ttl()",
+    "dl_vlan=3,in_port=2,ip,nw_dst=10.0.0.1,priority=3 actions=output=1,,2",
+];
+
+#[test]
+fn flows_print_as_ovs_ofctl_prints_them() {
+    if ovs_canonical("actions=drop").is_none() {
+        eprintln!("skipped: ovs-ofctl is not installed");
+        return;
+    }
+    for text in FLOWS {
+        assert_eq!(Some(canonical(text)), ovs_canonical(text), "{text}");
+    }
+}
+
+#[test]
+fn what_is_printed_is_read_back_as_the_same_flow() {
+    let more = [
+        "actions=push_vlan:0x88a8,set_field:5->vlan_vid,mod_nw_ttl:7,output:vm1,\"vm-2\"",
+        "in_port=vm-2,cookie=0xffffffffffffffff,table=7,priority=65535,idle_timeout=1,hard_timeout=2,actions=vm1",
+    ];
+    for text in FLOWS.iter().chain(&more) {
+        let flow = parse_flow(text, &Ports).expect(text);
+        for ports in [&() as &dyn PortNames, &Ports] {
+            for stats in [None, Some(FlowStats { age_ms: 1, packets: 2, bytes: 3 })] {
+                let printed = format_flow(&flow, stats.as_ref(), ports);
+                assert_eq!(parse_flow(&printed, &Ports).as_ref(), Ok(&flow), "{text} -> {printed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_of_dump_flows() {
+    let flow = parse_flow("idle_timeout=5,priority=100,tcp,in_port=1,nw_dst=10.0.0.0/8,tp_dst=80 actions=2", &());
+    let flow = flow.expect("sound");
+    let stats = FlowStats { age_ms: 1200, packets: 7, bytes: 420 };
+    let wanted = " cookie=0x0, duration=1.200s, table=0, n_packets=7, n_bytes=420, idle_timeout=5, \
+        priority=100,tcp,in_port=1,nw_dst=10.0.0.0/8,tp_dst=80 actions=output:2";
+    assert_eq!(format_flow(&flow, Some(&stats), &()), wanted);
+    let named = "idle_timeout=5, priority=100,tcp,in_port=vm1,nw_dst=10.0.0.0/8,tp_dst=80 actions=output:\"vm-2\"";
+    assert_eq!(format_flow(&flow, None, &Ports), named);
+    let all = parse_flow("actions=drop", &()).expect("sound");
+    assert_eq!(format_flow(&all, None, &()), "actions=drop");
+}
+
+#[test]
+fn errors_say_what_where_and_what_was_expected() {
+    for (text, column, parts) in [
+        ("ip,nw_src=1.2.3,actions=1", 11, ["nw_src", "\"1.2.3\"", "IPv4 address"]),
+        ("nw_src=1.2.3.4,actions=1", 1, ["nw_src", "part of", "ip, arp or rarp"]),
+        ("ip,tp_dst=80,actions=1", 4, ["tp_dst", "part of", "tcp, udp or sctp"]),
+        ("udp,tcp_dst=80,actions=1", 5, ["tcp_dst", "part of", "tcp or tcp6"]),
+        ("tcp,udp,actions=1", 5, ["udp", "contradicts", "together"]),
+        ("tcp,bogus=1,actions=1", 5, ["bogus", "unknown field", "ovs-fields"]),
+        ("igmp,actions=1", 1, ["igmp", "unknown field", "ovs-fields"]),
+        ("tcp", 4, ["no actions", "actions=", "drop"]),
+        ("tcp tp_src = 5 actions=1", 5, ["tp_src", "without a value", "tp_src=VALUE"]),
+        ("tcp,tp_src=70000,actions=1", 12, ["tp_src", "70000", "0 to 65535"]),
+        ("priority=70000,actions=1", 10, ["priority", "70000", "0 to 65535"]),
+        ("dl_vlan=4096,actions=1", 9, ["dl_vlan", "4096", "0 to 4095"]),
+        ("vlan_vid=5,actions=1", 10, ["vlan_vid", "5", "0x1005"]),
+        ("in_port=nosuch,actions=1", 9, ["in_port", "nosuch", "port"]),
+        ("in_port=flood,actions=1", 9, ["in_port", "flood", "LOCAL"]),
+        ("in_port=\"vm1,actions=1", 9, ["quote", "without an end", "closing"]),
+        ("tcp,tcp_flags=+bogus,actions=1", 15, ["tcp_flags", "+bogus", "+syn-ack"]),
+        ("ip=4,actions=1", 4, ["ip", "4", "just"]),
+        ("cookie=1/1,actions=1", 1, ["cookie", "mask", "new flow"]),
+        ("out_port=1,actions=1", 1, ["out_port", "expected", "selected"]),
+        ("actions=drop,1", 9, ["drop", "other actions", "alone"]),
+        ("actions=fly", 9, ["unknown action", "fly", "output"]),
+        ("actions=1,mod_vlan_vid:4096", 24, ["mod_vlan_vid", "4096", "0 to 4095"]),
+        ("actions=mod_nw_tos:5", 20, ["mod_nw_tos", "5", "multiple of 4"]),
+        ("actions=push_vlan:0x9100", 19, ["push_vlan", "0x9100", "0x88a8"]),
+        ("actions=strip_vlan:1", 20, ["strip_vlan", "1", "no value"]),
+        ("actions=set_field:5->vlan_vid", 9, ["set_field", "vlan_vid", "push_vlan"]),
+        ("tcp,actions=set_field:5->udp_src", 13, ["set_field", "udp_src", "udp or udp6"]),
+        ("actions=set_field:5->bogus", 19, ["set_field", "5->bogus", "eth_src"]),
+        ("actions=output:1(", 16, ["output", "1(", "port number"]),
+    ] {
+        let error = parse_flow(text, &Ports).expect_err(text);
+        let printed = error.to_string();
+        assert!(parts.iter().all(|part| printed.contains(part)), "{text}: {printed}");
+        assert_eq!(error.column, column, "{printed}");
+    }
+}
+
+#[test]
+fn filters_select_by_match_cookie_port_and_priority() {
+    let filter = parse_filter("table=0,cookie=0x10/0xf0,out_port=vm1,tcp", false, &Ports).expect("sound");
+    assert_eq!((filter.table, filter.cookie, filter.cookie_mask), (Some(0), 0x10, 0xf0));
+    assert_eq!((filter.out_port, filter.strict_priority), (Some(Action::Output(1)), None));
+    assert_eq!(filter.matches.key.field(Field::NW_PROTO), 6);
+    assert_eq!(parse_filter("cookie=7/-1", false, &()).expect("sound").cookie_mask, u64::MAX);
+    assert_eq!(parse_filter("cookie=7", false, &()).expect("sound").cookie_mask, u64::MAX);
+    assert_eq!(parse_filter("", false, &()), Ok(Filter::default()));
+    assert_eq!(parse_filter("priority=5,ip", true, &()).expect("sound").strict_priority, Some(5));
+    assert_eq!(parse_filter("ip", true, &()).expect("sound").strict_priority, Some(DEFAULT_PRIORITY));
+    assert!(parse_filter("priority=5,ip", false, &()).is_err());
+    assert!(parse_filter("ip,actions=1", false, &()).is_err());
+    let local = parse_filter("in_port=LOCAL", false, &()).expect("sound");
+    assert_eq!(local.matches.key.field(Field::IN_PORT), u64::from(LOCAL_PORT));
+}
+
+#[test]
+fn a_modification_says_which_flows_and_what_they_become() {
+    let modify = parse_modify("cookie=5,ip,actions=2", false, &()).expect("sound");
+    assert_eq!((modify.cookie, modify.filter.cookie_mask, modify.flow.cookie), (Some(5), 0, 5));
+    let modify = parse_modify("cookie=5/0xff,ip,actions=2", false, &()).expect("sound");
+    assert_eq!((modify.cookie, modify.filter.cookie_mask, modify.flow.cookie), (None, 0xff, 0));
+    assert_eq!(modify.flow.actions, [Action::Output(2)]);
+    let strict = parse_modify("priority=9,ip,actions=2", true, &()).expect("sound");
+    assert_eq!((strict.filter.strict_priority, strict.flow.priority), (Some(9), 9));
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    let alphabet: Vec<char> = "actions=tcp_flags+-[]|/:,\"( )0x19fiptl->éset_field".chars().collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize % limit
+    };
+    for round in 0..20_000 {
+        let mut text: Vec<char> = FLOWS[next(FLOWS.len())].chars().collect();
+        for _ in 0..1 + round % 4 {
+            let at = next(text.len() + 1);
+            match next(3) {
+                0 => text.truncate(at),
+                1 => text.insert(at, alphabet[next(alphabet.len())]),
+                _ => drop((at < text.len()).then(|| text.remove(at))),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let _ = (parse_flow(&text, &Ports), parse_filter(&text, true, &()));
+    }
+}

@@ -1,0 +1,178 @@
+//! Golden frames, and frames that lie.
+
+use super::*;
+use crate::packet::PacketBatch;
+
+const MACS: [u8; 12] = [0x52, 0x54, 0, 0, 0, 1, 0x52, 0x54, 0, 0, 0, 2];
+
+fn with_packet<R>(frame: &[u8], use_it: impl FnOnce(&Packet) -> R) -> R {
+    let mut batch = PacketBatch::new();
+    let packet = batch.next_slot().expect("an empty batch has room");
+    packet.reset(frame.len()).copy_from_slice(frame);
+    use_it(packet)
+}
+
+fn parsed(frame: &[u8]) -> FlowKey {
+    let mut key = FlowKey::default();
+    with_packet(frame, |packet| parse(packet, 7, Depth::Transport, &mut key));
+    key
+}
+
+fn frame(parts: &[&[u8]]) -> Vec<u8> {
+    [&[&MACS[..]], parts].concat().concat()
+}
+
+fn ipv4(protocol: u8, fragment: [u8; 2], payload: &[u8]) -> Vec<u8> {
+    let len = (20 + payload.len()) as u16;
+    let [high, low] = len.to_be_bytes();
+    let header = [0x45, 0xb9, high, low, 0, 1, fragment[0], fragment[1], 63, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    [&[0x08, 0x00], &header[..], payload].concat()
+}
+
+fn fields(key: &FlowKey, fields: &[Field]) -> Vec<u64> {
+    fields.iter().map(|&field| key.field(field)).collect()
+}
+
+const TCP: [u8; 20] = [0x1f, 0x90, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, 0x51, 0x12, 0, 0, 0, 0, 0, 0];
+const IP_FIELDS: [Field; 6] =
+    [Field::NW_SRC, Field::NW_DST, Field::NW_PROTO, Field::NW_TOS, Field::NW_TTL, Field::NW_FRAG];
+const PORT_FIELDS: [Field; 3] = [Field::TP_SRC, Field::TP_DST, Field::TCP_FLAGS];
+
+#[test]
+fn tcp_behind_two_tags() {
+    let key = parsed(&frame(&[&[0x88, 0xa8, 0x60, 0x05, 0x81, 0x00, 0x00, 0x07], &ipv4(6, [0x40, 0], &TCP)]));
+    let ethernet = [Field::IN_PORT, Field::DL_DST, Field::DL_SRC, Field::DL_TYPE, Field::VLAN_TCI];
+    assert_eq!(fields(&key, &ethernet), [7, 0x5254_0000_0001, 0x5254_0000_0002, 0x0800, 0x7005]);
+    assert_eq!(fields(&key, &IP_FIELDS), [0x0a00_0001, 0x0a00_0002, 6, 0xb9, 63, 0]);
+    assert_eq!(fields(&key, &PORT_FIELDS), [8080, 80, 0x112]);
+}
+
+#[test]
+fn only_the_first_fragment_has_ports() {
+    let first = parsed(&frame(&[&ipv4(6, [0x20, 0], &TCP)]));
+    assert_eq!((first.field(Field::NW_FRAG), first.field(Field::TP_DST)), (1, 80));
+    let later = parsed(&frame(&[&ipv4(6, [0x20, 9], &TCP)]));
+    assert_eq!((later.field(Field::NW_FRAG), later.field(Field::TP_DST)), (3, 0));
+    assert_eq!(later.field(Field::NW_PROTO), 6);
+}
+
+#[test]
+fn cut_headers_leave_zero() {
+    let whole = frame(&[&ipv4(6, [0, 0], &TCP)]);
+    for len in 0..whole.len() {
+        let key = parsed(&whole[..len]);
+        assert_eq!(key.field(Field::DL_DST) != 0, len >= 14, "{len}");
+        assert_eq!(fields(&key, &IP_FIELDS), [0; 6], "the total length is more than {len} bytes hold");
+        assert_eq!(fields(&key, &PORT_FIELDS), [0; 3], "{len}");
+    }
+    let short = parsed(&frame(&[&ipv4(6, [0, 0], &TCP[..19])]));
+    assert_eq!((short.field(Field::NW_PROTO), short.field(Field::TP_DST)), (6, 0), "half a TCP header");
+    let padded = parsed(&frame(&[&ipv4(17, [0, 0], &[0, 1, 0, 2]), &[0; 30]]));
+    assert_eq!((padded.field(Field::NW_PROTO), padded.field(Field::TP_DST)), (17, 0), "padding is no header");
+    let half_a_tag = parsed(&frame(&[&[0x81, 0x00, 0x60, 0x05, 0x08]]));
+    assert_eq!((half_a_tag.field(Field::VLAN_TCI), half_a_tag.field(Field::DL_TYPE)), (0, 0x8100));
+}
+
+#[test]
+fn other_protocols() {
+    let udp = parsed(&frame(&[&ipv4(17, [0, 0], &[0x12, 0x34, 0, 53, 0, 8, 0, 0])]));
+    assert_eq!(fields(&udp, &PORT_FIELDS), [0x1234, 53, 0]);
+    let icmp = parsed(&frame(&[&ipv4(1, [0, 0], &[3, 13, 0, 0, 0, 0, 0, 0])]));
+    assert_eq!(fields(&icmp, &PORT_FIELDS), [3, 13, 0]);
+    let sctp = parsed(&frame(&[&ipv4(132, [0, 0], &[0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0])]));
+    assert_eq!(fields(&sctp, &PORT_FIELDS), [1, 2, 0]);
+    let llc = parsed(&frame(&[&[0, 3, 0x42, 0x42, 3]]));
+    assert_eq!(llc.field(Field::DL_TYPE), 0x05ff);
+    let body = [0, 1, 8, 0, 6, 4, 0, 2, 2, 0, 0, 0, 0, 9, 10, 0, 0, 1, 0, 0, 0, 0, 0, 7, 10, 0, 0, 2];
+    let arp = parsed(&frame(&[&[0x08, 0x06], &body]));
+    let arp_fields = [Field::NW_PROTO, Field::NW_SRC, Field::NW_DST, Field::ARP_SHA, Field::ARP_THA];
+    assert_eq!(fields(&arp, &arp_fields), [2, 0x0a00_0001, 0x0a00_0002, 0x0200_0000_0009, 7]);
+}
+
+#[test]
+fn ipv6_behind_extension_headers() {
+    let mut ip = vec![0x86, 0xdd, 0x6b, 0x80, 0, 0, 0, 16, 60, 9];
+    ip.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    ip.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+    ip.extend([58, 0, 0, 0, 0, 0, 0, 0, 135, 0, 0, 0, 0, 0, 0, 0]);
+    let key = parsed(&frame(&[&ip]));
+    let addresses = [Field::IPV6_SRC, Field::IPV6_SRC_LOW, Field::IPV6_DST, Field::IPV6_DST_LOW];
+    assert_eq!(fields(&key, &addresses), [0xfe80 << 48, 1, 0xff02 << 48, 2]);
+    assert_eq!(fields(&key, &IP_FIELDS), [0, 0, 58, 0xb8, 9, 0]);
+    assert_eq!(fields(&key, &PORT_FIELDS), [135, 0, 0]);
+    ip[42] = 44;
+    ip[44] = 0;
+    let mut later = ip.clone();
+    later[42..50].copy_from_slice(&[58, 0, 0, 8, 0, 0, 0, 1]);
+    later[8] = 44;
+    let key = parsed(&frame(&[&later]));
+    assert_eq!(fields(&key, &IP_FIELDS)[2..], [44, 0xb8, 9, 3], "a later fragment's protocol is \"fragment\"");
+    assert_eq!(fields(&key, &PORT_FIELDS), [0; 3]);
+}
+
+#[test]
+fn depth_says_how_far_to_look() {
+    let mut mask = Mask::NONE;
+    assert_eq!(Depth::of(&mask), Depth::Port);
+    for (field, depth) in [
+        (Field::IN_PORT, Depth::Port),
+        (Field::DL_DST, Depth::Ethernet),
+        (Field::IPV6_DST_LOW, Depth::Network),
+        (Field::TCP_FLAGS, Depth::Transport),
+    ] {
+        mask.add(field, 1);
+        assert_eq!(Depth::of(&mask), depth);
+    }
+    let frame = frame(&[&ipv4(6, [0, 0], &TCP)]);
+    let mut full = FlowKey::default();
+    with_packet(&frame, |packet| {
+        parse(packet, 7, Depth::Transport, &mut full);
+        for depth in [Depth::Port, Depth::Ethernet, Depth::Network] {
+            let mut key = full;
+            parse(packet, 7, depth, &mut key);
+            let differing = (0..key.words.len()).filter(|&word| key.words[word] & !full.words[word] != 0).count();
+            assert_eq!(differing, 0, "{depth:?} says nothing that is not true");
+            assert_eq!(key.field(Field::DL_DST) != 0, depth >= Depth::Ethernet);
+            assert_eq!(key.field(Field::NW_SRC) != 0, depth >= Depth::Network);
+            assert_eq!(key.field(Field::TP_SRC), 0);
+        }
+    });
+}
+
+#[test]
+fn packets_of_one_flow_have_one_hash() {
+    let hash = |parts: &[&[u8]]| with_packet(&frame(parts), rss_hash);
+    let one = hash(&[&ipv4(6, [0, 0], &TCP)]);
+    assert_eq!(one, hash(&[&ipv4(6, [0, 0], &[&TCP[..], b"payload"].concat())]));
+    let mut other = TCP;
+    other[1] += 1;
+    assert_ne!(one, hash(&[&ipv4(6, [0, 0], &other)]));
+    assert_eq!(hash(&[&ipv4(6, [0x20, 0], &TCP)]), hash(&[&ipv4(6, [0x20, 3], &[1; 20])]), "fragments");
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut seed = frame(&[&[0x81, 0, 0, 1], &ipv4(6, [0, 0], &TCP), &[0; 60]]);
+    for _ in 0..200_000 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let at = state as usize % 60;
+        seed[at] = [(state >> 32) as u8, 0x81, 0, 0x86, 0xdd, 60, 44, 0xff][(state >> 40) as usize % 8];
+        let len = (state >> 48) as usize % seed.len();
+        with_packet_reused(&seed[..len]);
+    }
+}
+
+/// A batch is large; one for all rounds.
+fn with_packet_reused(frame: &[u8]) {
+    thread_local!(static BATCH: std::cell::RefCell<PacketBatch> = std::cell::RefCell::new(PacketBatch::new()));
+    BATCH.with_borrow_mut(|batch| {
+        let packet = batch.next_slot().expect("never filled");
+        packet.reset(frame.len()).copy_from_slice(frame);
+        let mut key = FlowKey::default();
+        parse(packet, 1, Depth::Transport, &mut key);
+        let _ = (rss_hash(packet), locate(packet.head(), packet.len()));
+    });
+}
