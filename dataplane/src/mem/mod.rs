@@ -11,6 +11,7 @@ mod mapping;
 mod memory;
 mod slots;
 mod span;
+mod xsk;
 
 pub use area::Area;
 pub use lookup::Lookup;
@@ -18,3 +19,4 @@ pub use mapping::Mapping;
 pub use memory::{GuestMemory, MemoryError, Region, RegionSpec};
 pub use slots::Slots;
 pub use span::Span;
+pub use xsk::{FRAME_ROOM, RxFrame, Xsk, XskConfig, XskCounters, XskError, XskRx, XskStatistics, XskTx, XskWay};

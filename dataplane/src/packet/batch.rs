@@ -200,6 +200,15 @@ impl PacketBatch {
         self.len += 1;
     }
 
+    /// The next free packet and the tally at once, for receivers that decide about a frame while they fill it.
+    ///
+    /// # Panics
+    /// When the batch is full.
+    #[inline(always)]
+    pub fn slot_and_tally(&mut self) -> (&mut Packet, &mut Tally) {
+        (&mut self.packets[self.len], &mut self.tally)
+    }
+
     /// The free packets behind those taken in, for receivers that fill several at once; see [`push_many`](Self::push_many).
     #[inline(always)]
     pub fn free_slots(&mut self) -> &mut [Packet] {

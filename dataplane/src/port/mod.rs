@@ -4,8 +4,11 @@
 //! panic. Neighbours: `worker` owns the receive queues and calls them; `pipeline` sends through [`TxQueues`];
 //! control opens ports and gives each a [`PortContext`].
 
+mod mtu;
 mod queues;
+pub mod tap;
 pub mod vhost;
+pub mod xdp;
 
 pub use queues::TxQueues;
 

@@ -1,0 +1,351 @@
+//! AF_XDP ports: a netdev of the host (a NIC, a representor, a veth) with a socket on each of its queues.
+//!
+//! An XDP program of our own (`bpf/steer.bpf.c`) takes the frames for the switch and leaves to the kernel what the pass
+//! filter names. The netdev may go down, vanish and come back: a watcher thread per port follows it. The port does not set
+//! the netdev up or down, that is the administrator's word.
+//!
+//! What XDP does not see: VLAN tags that the NIC takes out (`ethtool -K IF rxvlan off`), and checksums that a sender on
+//! this host left undone (on a veth's peer `ethtool -K PEER tx off`).
+//!
+//! Trust: frame bytes are the wire's. Spec: networking/af_xdp in the kernel's documentation. Neighbours: `mem::xsk` holds
+//! rings and frames, workers get the queues, control opens and closes ports.
+
+mod filter;
+mod program;
+mod queue;
+mod sockets;
+
+pub use filter::{MAX_PASS_FILTERS, ParsePassFilterError, PassFilter};
+pub use program::AttachMode;
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::{PortContext, PortEvent};
+use crate::mem::{XskCounters, XskError};
+use crate::sys::event::EventFd;
+use crate::sys::netdev::{self, LinkBell, Netdev};
+use sockets::Sockets;
+
+/// Frames per direction and queue unless told: 8 MiB each.
+pub const DEFAULT_FRAMES: u32 = 2048;
+/// Between two tries to come back up when the netdev is there but refuses.
+const RETRY_MS: i32 = 1000;
+/// What the port says until its netdev was there for the first time.
+const NO_SUCH_NETDEV: &str = "no such netdev";
+/// The most a ring may have; more is a slip of the operator's.
+const MAX_FRAMES: u32 = 1 << 16;
+
+/// Where the XDP program shall run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver if it can, else in the stack.
+    #[default]
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the stack.
+    Generic,
+}
+
+/// What an operator may say about an AF_XDP port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XdpOptions {
+    /// The netdev's name.
+    pub netdev: String,
+    /// How many of its queues, from the first; all if not said. Frames on the others stay with the kernel.
+    pub queues: Option<u16>,
+    /// Where the program runs.
+    pub mode: XdpMode,
+    /// Zero-copy: only so, never, or if the driver can.
+    pub zero_copy: Option<bool>,
+    /// Drive the NIC from the worker, this many microseconds per call at most, instead of by interrupts.
+    pub busy_poll_us: Option<u32>,
+    /// What stays with the kernel; at most [`MAX_PASS_FILTERS`].
+    pub pass: Vec<PassFilter>,
+    /// Frames of 4 KiB and ring entries for receiving, per queue; a power of two.
+    pub rx_frames: u32,
+    /// The same for transmitting.
+    pub tx_frames: u32,
+}
+
+impl XdpOptions {
+    /// All of a netdev's queues, everything for the switch.
+    #[must_use]
+    pub fn new(netdev: impl Into<String>) -> Self {
+        Self {
+            netdev: netdev.into(),
+            queues: None,
+            mode: XdpMode::Auto,
+            zero_copy: None,
+            busy_poll_us: None,
+            pass: Vec::new(),
+            rx_frames: DEFAULT_FRAMES,
+            tx_frames: DEFAULT_FRAMES,
+        }
+    }
+
+    fn check(&self) -> Result<(), XdpError> {
+        let wrong = |what: String| Err(XdpError::Options(what));
+        for (name, frames) in [("rx_frames", self.rx_frames), ("tx_frames", self.tx_frames)] {
+            if !frames.is_power_of_two() || !(64..=MAX_FRAMES).contains(&frames) {
+                return wrong(format!("{name} = {frames}: expected a power of two from 64 to {MAX_FRAMES}"));
+            }
+        }
+        if self.queues == Some(0) {
+            return wrong("queues = 0: expected at least one".into());
+        }
+        if self.pass.len() > MAX_PASS_FILTERS {
+            return wrong(format!("{} pass filters: at most {MAX_PASS_FILTERS}", self.pass.len()));
+        }
+        if self.mode == XdpMode::Generic && self.zero_copy == Some(true) {
+            return wrong("zero-copy needs native XDP".into());
+        }
+        Ok(())
+    }
+}
+
+/// Why a port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum XdpError {
+    /// The options contradict each other or are out of range.
+    #[error("{0}")]
+    Options(String),
+    /// More queues than there are.
+    #[error("netdev {netdev} has {there} queues, {wanted} were asked for")]
+    QueueCount {
+        /// The netdev.
+        netdev: String,
+        /// What the options say.
+        wanted: u16,
+        /// What it has.
+        there: u16,
+    },
+    /// The netdev cannot be looked at.
+    #[error("looking at netdev {netdev}")]
+    Look {
+        /// The netdev.
+        netdev: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Entering promiscuous mode failed.
+    #[error("entering promiscuous mode")]
+    Promiscuous(#[source] io::Error),
+    /// Loading the program failed.
+    #[error("loading the XDP program")]
+    Load(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Attaching the program failed.
+    #[error("attaching the XDP program ({mode:?}); is another one attached?")]
+    Attach {
+        /// In the driver or in the stack.
+        mode: AttachMode,
+        /// What the kernel said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A socket could not be opened.
+    #[error("opening the AF_XDP socket")]
+    Socket(#[from] XskError),
+    /// The handle for counters could not be made.
+    #[error("duplicating a socket")]
+    Statistics(#[source] io::Error),
+    /// The watcher could not be started.
+    #[error("starting to watch the netdev")]
+    Watch(#[source] io::Error),
+}
+
+/// A port now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XdpStatus {
+    /// The same text as in the last [`PortEvent`]: how it runs, or why it does not.
+    pub text: String,
+    /// Frames flow.
+    pub is_up: bool,
+    /// Where the program runs; `None` while there are no sockets.
+    pub mode: Option<AttachMode>,
+    /// The NIC writes into our frames.
+    pub zero_copy: bool,
+    /// Queues with a socket.
+    pub queue_count: u16,
+    /// The netdev's MTU; 0 while it is gone.
+    pub mtu: u32,
+    /// The kernel's counters, since the port was opened.
+    pub counters: XskCounters,
+}
+
+/// An open AF_XDP port. Dropping it closes it.
+pub struct XdpPort {
+    link: Arc<Mutex<Link>>,
+    stop: Arc<EventFd>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+impl XdpPort {
+    /// Opens the port. A netdev that is missing or down is no error: the port waits for it, see [`XdpPort::status`].
+    ///
+    /// # Errors
+    /// Options that cannot work, and a netdev that is there but refuses (see [`XdpError`]).
+    pub fn open(options: XdpOptions, context: PortContext) -> Result<Self, XdpError> {
+        options.check()?;
+        let bell = LinkBell::new().map_err(XdpError::Watch)?;
+        let stop = Arc::new(EventFd::new().map_err(XdpError::Watch)?);
+        let thread = std::thread::Builder::new().name(format!("xdp-{}", context.name));
+        let mut link = Link::new(options, context);
+        link.follow()?;
+        let link = Arc::new(Mutex::new(link));
+        let watcher = thread
+            .spawn({
+                let (link, stop) = (Arc::clone(&link), Arc::clone(&stop));
+                move || watch(&link, &bell, &stop)
+            })
+            .map_err(XdpError::Watch)?;
+        Ok(Self { link, stop, watcher: Some(watcher) })
+    }
+
+    /// The port now.
+    #[must_use]
+    pub fn status(&self) -> XdpStatus {
+        lock(&self.link).status()
+    }
+
+    /// Takes the queues back from the workers, closes the sockets and detaches the program.
+    pub fn close(self) {}
+}
+
+impl Drop for XdpPort {
+    fn drop(&mut self) {
+        self.stop.signal();
+        if let Some(watcher) = self.watcher.take() {
+            let _ = watcher.join();
+        }
+        lock(&self.link).sockets = None;
+    }
+}
+
+fn watch(link: &Mutex<Link>, bell: &LinkBell, stop: &EventFd) {
+    let mut timeout_ms = -1;
+    while bell.wait(stop, timeout_ms) {
+        let mut link = lock(link);
+        timeout_ms = match link.follow() {
+            Ok(()) => -1,
+            Err(error) => {
+                link.say(false, chain(&error));
+                RETRY_MS
+            }
+        };
+    }
+}
+
+/// What the watcher and [`XdpPort::status`] share.
+struct Link {
+    options: XdpOptions,
+    context: PortContext,
+    mtu: Arc<AtomicU32>,
+    netdev: Option<Netdev>,
+    sockets: Option<Sockets>,
+    /// Of sockets that are closed.
+    past: XskCounters,
+    is_up: bool,
+    text: String,
+}
+
+impl Link {
+    fn new(options: XdpOptions, context: PortContext) -> Self {
+        Self {
+            options,
+            context,
+            mtu: Arc::default(),
+            netdev: None,
+            sockets: None,
+            past: XskCounters::default(),
+            is_up: false,
+            text: String::new(),
+        }
+    }
+
+    /// Looks at the netdev and does what follows from it. Sockets stay open without a carrier: opening and closing them
+    /// makes many NICs drop the carrier, so one would chase the other.
+    fn follow(&mut self) -> Result<(), XdpError> {
+        let name = self.options.netdev.clone();
+        let now = netdev::find(&name).map_err(|source| XdpError::Look { netdev: name.clone(), source })?;
+        let before = std::mem::replace(&mut self.netdev, now);
+        if now.map(|netdev| netdev.index) != before.map(|netdev| netdev.index)
+            || !now.is_some_and(|netdev| netdev.is_up)
+        {
+            self.close();
+        }
+        self.mtu.store(now.map_or(0, |netdev| netdev.mtu), Ordering::Relaxed);
+        let Some(netdev) = now else {
+            let was_there = !matches!(self.text.as_str(), "" | NO_SUCH_NETDEV);
+            self.say(false, if was_there { format!("netdev {name} is gone") } else { NO_SUCH_NETDEV.into() });
+            return Ok(());
+        };
+        if !netdev.is_up {
+            self.say(false, format!("netdev {name} is down"));
+            return Ok(());
+        }
+        let sockets = match &mut self.sockets {
+            Some(sockets) => sockets,
+            none => none.insert(Sockets::open(&self.options, &self.context, netdev, &self.mtu)?),
+        };
+        let text = sockets.describe();
+        match netdev.has_carrier {
+            true => self.say(true, text),
+            false => self.say(false, format!("netdev {name} has no carrier ({text})")),
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if let Some(sockets) = self.sockets.take() {
+            self.past += sockets.counters();
+        }
+    }
+
+    /// Tells control, if it is news.
+    fn say(&mut self, is_up: bool, text: String) {
+        if (is_up, &text) == (self.is_up, &self.text) {
+            return;
+        }
+        (self.is_up, self.text) = (is_up, text.clone());
+        let event = if is_up { PortEvent::Up(text) } else { PortEvent::Down(text) };
+        self.context.events.send(self.context.id, event);
+    }
+
+    fn status(&self) -> XdpStatus {
+        let mut counters = self.past;
+        if let Some(sockets) = &self.sockets {
+            counters += sockets.counters();
+        }
+        XdpStatus {
+            text: self.text.clone(),
+            is_up: self.is_up,
+            mode: self.sockets.as_ref().map(Sockets::mode),
+            zero_copy: self.sockets.as_ref().is_some_and(Sockets::zero_copy),
+            queue_count: self.sockets.as_ref().map_or(0, Sockets::queue_count),
+            mtu: self.mtu.load(Ordering::Relaxed),
+            counters,
+        }
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// A poisoned lock is still a link; the panic itself ends the process elsewhere.
+fn lock(link: &Mutex<Link>) -> std::sync::MutexGuard<'_, Link> {
+    link.lock().unwrap_or_else(PoisonError::into_inner)
+}

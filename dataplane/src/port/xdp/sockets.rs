@@ -1,0 +1,141 @@
+//! A port that is up: the program attached, a socket on each queue, its halves with the workers. Dropping it takes all of
+//! that back, in the right order.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use super::program::{AttachMode, Program};
+use super::queue::{XdpRx, XdpTx};
+use super::{XdpError, XdpOptions};
+use crate::mem::{FRAME_ROOM, Xsk, XskConfig, XskCounters, XskStatistics, XskWay};
+use crate::port::PortContext;
+use crate::sys::netdev::{Netdev, Promiscuous, rx_queue_count};
+
+/// Ethernet header and two tags.
+const HEADERS: usize = 22;
+
+pub(super) struct Sockets {
+    context: PortContext,
+    queue_count: u16,
+    mode: AttachMode,
+    zero_copy: bool,
+    statistics: Vec<XskStatistics>,
+    program: Option<Program>,
+    _promiscuous: Promiscuous,
+}
+
+impl Sockets {
+    /// Brings the port up on `netdev`, which exists and is up.
+    pub fn open(
+        options: &XdpOptions,
+        context: &PortContext,
+        netdev: Netdev,
+        mtu: &Arc<AtomicU32>,
+    ) -> Result<Self, XdpError> {
+        let name = options.netdev.as_str();
+        let there = rx_queue_count(name).map_err(|source| XdpError::Look { netdev: name.into(), source })?;
+        let queue_count = options.queues.unwrap_or(there);
+        if queue_count > there {
+            return Err(XdpError::QueueCount { netdev: name.into(), wanted: queue_count, there });
+        }
+        let promiscuous = Promiscuous::hold(netdev.index).map_err(XdpError::Promiscuous)?;
+        let mut program = Program::attach(netdev.index, queue_count, options.mode, &options.pass)?;
+        let mode = program.mode;
+        let ways = ways(options.zero_copy, mode, netdev.mtu);
+        let mut opened = Vec::with_capacity(usize::from(queue_count));
+        for queue in 0..queue_count {
+            let xsk = Xsk::open(&XskConfig {
+                netdev: name,
+                queue: u32::from(queue),
+                rx_frames: options.rx_frames,
+                tx_frames: options.tx_frames,
+                ways: &ways,
+                busy_poll_us: options.busy_poll_us,
+            })?;
+            opened.push(xsk);
+        }
+        let zero_copy = opened.iter().all(|xsk| xsk.way.zero_copy);
+        let mut statistics = Vec::with_capacity(opened.len());
+        for (queue, xsk) in (0..).zip(&opened) {
+            program.steer(queue, &xsk.rx)?;
+            statistics.push(xsk.rx.statistics().map_err(XdpError::Statistics)?);
+        }
+        for (queue, xsk) in (0..).zip(opened) {
+            context.host.attach_rx(context.id, queue, Box::new(XdpRx(xsk.rx)));
+            if usize::from(queue) < context.tx.capacity() {
+                let tx = XdpTx { xsk: xsk.tx, mtu: Arc::clone(mtu) };
+                context.tx.replace(usize::from(queue), Some(Box::new(tx)));
+            }
+        }
+        let context = context.clone();
+        Ok(Self {
+            context,
+            queue_count,
+            mode,
+            zero_copy,
+            statistics,
+            program: Some(program),
+            _promiscuous: promiscuous,
+        })
+    }
+
+    /// How it runs, for operators.
+    pub fn describe(&self) -> String {
+        let mode = match self.mode {
+            AttachMode::Native => "native XDP",
+            AttachMode::Generic => "generic XDP",
+        };
+        let copy = if self.zero_copy { "zero-copy" } else { "copy" };
+        let plural = if self.queue_count == 1 { "" } else { "s" };
+        format!("{mode}, {copy}, {} queue{plural}", self.queue_count)
+    }
+
+    pub fn mode(&self) -> AttachMode {
+        self.mode
+    }
+
+    pub fn zero_copy(&self) -> bool {
+        self.zero_copy
+    }
+
+    pub fn queue_count(&self) -> u16 {
+        self.queue_count
+    }
+
+    /// The kernel's counters, all sockets together, since they were opened.
+    pub fn counters(&self) -> XskCounters {
+        let mut sum = XskCounters::default();
+        self.statistics.iter().for_each(|statistics| sum += statistics.read());
+        sum
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        // First no new frames, then the queues, whose last half closes each socket.
+        self.program = None;
+        self.statistics.clear();
+        for queue in 0..self.queue_count {
+            self.context.host.detach_rx(self.context.id, queue);
+            if usize::from(queue) < self.context.tx.capacity() {
+                self.context.tx.replace(usize::from(queue), None);
+            }
+        }
+    }
+}
+
+/// The ways to bind, best first.
+fn ways(zero_copy: Option<bool>, mode: AttachMode, mtu: u32) -> Vec<XskWay> {
+    let mut ways = Vec::new();
+    // A generic program never sees the driver's own buffers.
+    if zero_copy != Some(false) && mode == AttachMode::Native {
+        ways.push(XskWay { zero_copy: true, jumbo: true });
+        if mtu as usize + HEADERS <= FRAME_ROOM {
+            ways.push(XskWay { zero_copy: true, jumbo: false });
+        }
+    }
+    if zero_copy != Some(true) {
+        ways.push(XskWay { zero_copy: false, jumbo: true });
+    }
+    ways
+}
