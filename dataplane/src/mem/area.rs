@@ -82,14 +82,6 @@ impl Area {
     /// Fetches the cache line at byte `offset` ahead of use; out of range is harmless.
     #[inline(always)]
     pub fn prefetch(&self, offset: usize) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch has no architectural effect, whatever the address.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-                self.start.wrapping_add(offset).cast(),
-            );
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = offset;
+        crate::sys::cpu::prefetch_address(self.start.wrapping_add(offset));
     }
 }

@@ -3,6 +3,7 @@
 use std::ptr;
 
 use super::copy::copy;
+use crate::sys::cpu;
 
 /// `len` bytes at `start`, checked by whoever made it (a memory table, a UMEM) to lie inside one mapping.
 ///
@@ -96,14 +97,16 @@ impl Span {
         count
     }
 
-    /// Fetches the first cache line ahead of use.
+    /// Fetches the cache line at byte `offset` ahead of reading; out of range is harmless.
     #[inline(always)]
-    pub fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch has no architectural effect, whatever the address.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(self.start.cast());
-        }
+    pub fn prefetch_at(&self, offset: usize) {
+        cpu::prefetch_address(self.start.wrapping_add(offset));
+    }
+
+    /// Fetches the cache line at byte `offset` ahead of writing; out of range is harmless.
+    #[inline(always)]
+    pub fn prefetch_write_at(&self, offset: usize) {
+        cpu::prefetch_write_address(self.start.wrapping_add(offset));
     }
 }
 

@@ -130,6 +130,7 @@ pub struct Fdb {
     buckets: Box<[Bucket]>,
     limit: usize,
     seed: u64,
+    factor: u64,
     book: Mutex<Book>,
 }
 
@@ -138,12 +139,14 @@ impl Fdb {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         use std::hash::{BuildHasher, RandomState};
+        let random = RandomState::new();
         // Half-full at the limit: two buckets that are both full are then rare.
         let buckets = (limit.max(WAYS) * 2 / WAYS).next_power_of_two();
         Self {
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),
             limit,
-            seed: RandomState::new().hash_one(0) | 1,
+            seed: random.hash_one(0),
+            factor: random.hash_one(1) | 1,
             book: Mutex::new(Book { count: 0, per_port: vec![0; MAX_PORTS], cursor: 0, stats: FdbStats::default() }),
         }
     }
@@ -151,7 +154,7 @@ impl Fdb {
     /// The two buckets where a key may lie; the seed keeps senders from aiming at one bucket.
     #[inline(always)]
     fn places(&self, key: FdbKey) -> [usize; 2] {
-        let product = u128::from(key.0 ^ self.seed) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        let product = u128::from(key.0 ^ self.seed) * u128::from(self.factor);
         let hash = (product >> 64) as u64 ^ product as u64;
         let mask = self.buckets.len() - 1;
         [hash as usize & mask, (hash >> 32) as usize & mask]

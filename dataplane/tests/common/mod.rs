@@ -131,7 +131,7 @@ impl TestSwitch {
     /// Adds flows, one per line, in ovs-ofctl's syntax.
     pub fn add_flows(&mut self, text: &str) {
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let flow = grammar::parse_flow(line, &grammar::NoNames).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let flow = grammar::parse_flow(line, &()).unwrap_or_else(|error| panic!("{line}: {error}"));
             self.table.insert(flow, 0, 1);
         }
         self.publish();

@@ -1,6 +1,8 @@
 //! A switch of two ports without its workers: what the vhost-user tests share.
 #![allow(dead_code)] // Each test file uses its part.
 
+pub mod guest;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

@@ -27,6 +27,8 @@ pub(super) struct Device {
     published: Arc<Mutex<VhostStatus>>,
     /// What control was told last, while the port is up.
     announced: Option<String>,
+    /// What it is to be told instead, once the front-end is done.
+    change: Option<String>,
     transitions: u32,
 }
 
@@ -49,6 +51,7 @@ impl Device {
             fault,
             published,
             announced: None,
+            change: None,
             transitions: 0,
         }
     }
@@ -174,7 +177,7 @@ impl Device {
             }
         }
         self.fault.take();
-        self.announced = None;
+        (self.announced, self.change) = (None, None);
         self.tell(PortEvent::Faulted(why.to_owned()));
         tracing::warn!(port = self.name(), "faulted: {why}");
         self.note_problem(why);
@@ -189,7 +192,7 @@ impl Device {
         (self.features, self.protocol, self.status) = (0, 0, 0);
         self.memory = MemoryTable::default();
         self.fault.take();
-        self.announced = None;
+        (self.announced, self.change) = (None, None);
         self.publish();
         self.note_problem(why);
         self.tell(PortEvent::Down(why.to_owned()));
@@ -200,22 +203,40 @@ impl Device {
         self.context.events.send(self.context.id, event);
     }
 
-    /// Tells control when the port came up, went down, or runs in another way.
+    /// Tells control when the port came up or went down. That it runs in another way than before (one more queue pair)
+    /// waits for [`Device::announce_change`]: a guest that starts 128 pairs is not 128 news.
     fn announce(&mut self) {
         let status = self.publish();
         let now = (status.live_pairs() > 0).then(|| status.summary());
-        if now == self.announced {
-            return;
-        }
-        match &now {
-            Some(text) => {
-                tracing::info!(port = self.name(), "up: {text}");
-                self.note_problem("");
-                self.tell(PortEvent::Up(text.clone()));
+        match (&self.announced, now) {
+            (None, None) => self.change = None,
+            (Some(_), None) => {
+                self.change = None;
+                self.announced = None;
+                self.tell(PortEvent::Down("the guest stopped its rings".to_owned()));
             }
-            None => self.tell(PortEvent::Down("the guest stopped its rings".to_owned())),
+            (None, Some(text)) => self.tell_up(text),
+            (Some(old), Some(text)) => self.change = (*old != text).then_some(text),
         }
-        self.announced = now;
+    }
+
+    /// True when control does not know yet how the port runs.
+    pub fn has_change(&self) -> bool {
+        self.change.is_some()
+    }
+
+    /// Tells control how the port runs now.
+    pub fn announce_change(&mut self) {
+        if let Some(text) = self.change.take() {
+            self.tell_up(text);
+        }
+    }
+
+    fn tell_up(&mut self, text: String) {
+        tracing::info!(port = self.name(), "up: {text}");
+        self.note_problem("");
+        self.tell(PortEvent::Up(text.clone()));
+        self.announced = Some(text);
     }
 
     fn note_problem(&self, text: &str) {

@@ -37,6 +37,12 @@ impl Position {
         }
     }
 
+    /// What marks a descriptor here as used, in its second word.
+    #[inline(always)]
+    fn used_bits(self) -> u64 {
+        if self.wrap { u64::from(AVAIL | USED) << 48 } else { 0 }
+    }
+
     /// As in SET_VRING_BASE and in event areas: index in 15 bits, wrap counter above.
     fn bits(self) -> u16 {
         self.index | u16::from(self.wrap) << 15
@@ -48,6 +54,15 @@ impl Position {
 struct Done {
     word: u64,
     count: u16,
+}
+
+impl Done {
+    /// A used descriptor says WRITE when something was written (2.8.7).
+    #[inline(always)]
+    fn new(len: u32, id: u16, count: u16) -> Self {
+        let flags = if len > 0 { flag::WRITE } else { 0 };
+        Self { word: u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48, count }
+    }
 }
 
 pub(super) struct Packed {
@@ -75,10 +90,6 @@ pub(super) struct Packed {
 #[derive(Clone, Copy)]
 pub(super) struct Mark(Position, usize, u16);
 
-fn word(len: u32, id: u16, flags: u16) -> u64 {
-    u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48
-}
-
 fn flags_of(word: u64) -> u16 {
     (word >> 48) as u16
 }
@@ -98,14 +109,43 @@ impl Packed {
     fn push_done(&mut self, len: u32, id: u16, count: u16) {
         if self.one_entry && self.done_count == 1 {
             // The id of the last buffer, and a skip over all (2.8.20).
-            let all = self.done[0].count + count;
-            self.done[0] = Done { word: word(0, id, 0), count: all };
+            self.done[0] = Done::new(0, id, self.done[0].count + count);
             return;
         }
-        // A used descriptor says WRITE when something was written (2.8.7).
-        let flags = if len > 0 { flag::WRITE } else { 0 };
-        self.done[self.done_count] = Done { word: word(len, id, flags), count };
+        self.done[self.done_count] = Done::new(len, id, count);
         self.done_count += 1;
+    }
+
+    /// As [`claim`](Engine::claim), with no more `spans` than descriptors are left before the ring's end.
+    #[inline(always)]
+    fn claim_run<const WRITE: bool>(&mut self, spans: &mut [Span], take: impl Fn(usize, Span) -> Option<u32>) -> usize {
+        let simple = Self::available_bits(self.next.wrap) | if WRITE { flag::WRITE } else { 0 };
+        let first = usize::from(self.next.index);
+        let (mut count, mut last_id) = (0, 0);
+        for (slot, done) in spans.iter_mut().zip(&mut self.done[self.done_count..]) {
+            // Acquire: address and buffer are read after the flags that made them available (2.8.6).
+            let Some(high) = self.ring.high(first + count, Ordering::Acquire) else { break };
+            if flags_of(high) != simple || id_of(high) >= self.size {
+                break;
+            }
+            let Some(low) = self.ring.low(first + count) else { break };
+            let Some(span) = self.memory.whole(low, high as u32) else { break };
+            let Some(len) = take(count, span) else { break };
+            *slot = span;
+            last_id = id_of(high);
+            *done = Done::new(len, last_id, 1);
+            count += 1;
+        }
+        if count > 0 {
+            if self.one_entry {
+                self.push_done(0, last_id, count as u16);
+            } else {
+                self.done_count += count;
+            }
+            self.next.advance(count as u16, self.size);
+            self.taken += count as u16;
+        }
+        count
     }
 
     /// Walks an indirect table; its entries follow each other and only their direction counts (2.8.8).
@@ -207,28 +247,16 @@ impl Engine for Packed {
     fn claim<const WRITE: bool>(
         &mut self,
         spans: &mut [Span],
-        used_len: impl Fn(usize, u32) -> Option<u32>,
+        take: impl Fn(usize, Span) -> Option<u32>,
     ) -> Result<usize, RingFaultKind> {
         let wanted = spans.len().min(usize::from(self.size - self.taken));
-        let mut count = 0;
-        for (place, slot) in spans[..wanted].iter_mut().enumerate() {
-            let index = usize::from(self.next.index);
-            let simple = Self::available_bits(self.next.wrap) | if WRITE { flag::WRITE } else { 0 };
-            // Acquire: address and buffer are read after the flags that made them available (2.8.6).
-            let Some(high) = self.ring.high(index, Ordering::Acquire) else { break };
-            if flags_of(high) != simple || id_of(high) >= self.size {
-                break;
-            }
-            let (Some(low), Some(len)) = (self.ring.low(index), used_len(place, high as u32)) else { break };
-            let Some(span) = self.memory.whole(low, high as u32) else { break };
-            span.prefetch();
-            *slot = span;
-            self.push_done(len, id_of(high), 1);
-            self.next.advance(1, self.size);
-            count += 1;
+        let to_end = wanted.min(usize::from(self.size - self.next.index));
+        let (before, behind) = spans[..wanted].split_at_mut(to_end);
+        let mut count = self.claim_run::<WRITE>(before, &take);
+        if count == to_end && !behind.is_empty() {
+            count += self.claim_run::<WRITE>(behind, |place, span| take(to_end + place, span));
         }
-        self.taken += count;
-        Ok(usize::from(count))
+        Ok(count)
     }
 
     fn chain<const WRITE: bool>(&mut self, piece: &mut impl FnMut(Span)) -> Result<Option<Chain>, RingFaultKind> {
@@ -285,21 +313,18 @@ impl Engine for Packed {
             return false;
         }
         let old = self.used;
-        let mut first = 0;
-        for (place, done) in self.done[..self.done_count].iter().enumerate() {
-            let bits = if self.used.wrap { AVAIL | USED } else { 0 };
-            let word = done.word | u64::from(bits) << 48;
-            if place == 0 {
-                first = word;
-            } else {
-                self.ring.set_high(usize::from(self.used.index), word, Ordering::Relaxed);
-            }
-            self.used.advance(done.count, self.size);
+        let (first, others) = (self.done[0], &self.done[1..self.done_count]);
+        let mut at = old;
+        at.advance(first.count, self.size);
+        for done in others {
+            self.ring.set_high(usize::from(at.index), done.word | at.used_bits(), Ordering::Relaxed);
+            at.advance(done.count, self.size);
         }
+        self.used = at;
         (self.done_count, self.taken) = (0, 0);
         // The driver looks at the first descriptor only, until it is used: written last, it shows all of them at once.
         // Release: the others, and what was written into the buffers, are visible before it (2.8.6).
-        self.ring.set_high(usize::from(old.index), first, Ordering::Release);
+        self.ring.set_high(usize::from(old.index), first.word | old.used_bits(), Ordering::Release);
         if !self.can_call {
             return false;
         }

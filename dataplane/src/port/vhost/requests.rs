@@ -73,7 +73,8 @@ fn handle(device: &mut Device, request: Request) -> Result<Answer, VhostError> {
         Code::SET_FEATURES => set_features(device, &request),
         Code::GET_PROTOCOL_FEATURES => long(protocol_features()),
         Code::SET_PROTOCOL_FEATURES => set_protocol_features(device, &request),
-        Code::GET_QUEUE_NUM => long(device.vrings.len() as u64 / 2),
+        // QEMU and DPDK take it for a number of pairs, Cloud Hypervisor for a number of rings: this suits both.
+        Code::GET_QUEUE_NUM => long(device.vrings.len() as u64),
         Code::GET_MAX_MEM_SLOTS => long(MAX_SLOTS as u64),
         Code::SET_MEM_TABLE | Code::ADD_MEM_REG | Code::REM_MEM_REG => change_memory(device, code, request),
         Code::SET_VRING_NUM => set_vring_num(device, &request),

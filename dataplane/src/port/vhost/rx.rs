@@ -74,8 +74,13 @@ impl<E: Engine> Rx<E> {
     /// Finds frames of ordinary length in one piece.
     #[inline(always)]
     fn claim(&mut self, room: usize) -> Result<usize, RingFaultKind> {
-        let ordinary = (self.header_len + MIN_FRAME) as u32..=(self.header_len + MAX_FRAME) as u32;
-        self.engine.claim::<false>(&mut self.spans[..room], |_, len| ordinary.contains(&len).then_some(0))
+        let header_len = self.header_len;
+        let ordinary = header_len + MIN_FRAME..=header_len + MAX_FRAME;
+        self.engine.claim::<false>(&mut self.spans[..room], |_, span| {
+            // The frame itself: drivers often keep the header in another line, which is never touched.
+            span.prefetch_at(header_len);
+            ordinary.contains(&span.len()).then_some(0)
+        })
     }
 
     /// Receives one buffer of any shape; returns the work that it caused, `None` when there is no buffer.

@@ -21,6 +21,8 @@ use crate::sys::poll::wait_readable;
 
 /// Client mode: the first wait for a front-end that is not there, doubled up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// A front-end that says nothing for so long is done setting up its rings.
+const QUIET: Duration = Duration::from_millis(100);
 /// News per [`PACE_WINDOW`] that control hears at once; a front-end that flaps faster is slowed down.
 const PACE_BURST: u32 = 20;
 const PACE_WINDOW: Duration = Duration::from_secs(1);
@@ -105,7 +107,12 @@ impl Session {
     fn converse(&mut self, stream: &UnixStream) -> Result<(), VhostError> {
         let mut reader = Reader::default();
         loop {
-            let Some(woken) = self.wait(stream, reader.patience())? else { return Ok(()) };
+            let quiet = self.device.has_change().then_some(QUIET);
+            let timeout = reader.patience().or(quiet);
+            let Some(woken) = self.wait(stream, timeout)? else { return Ok(()) };
+            if quiet.is_some() && !woken.peer && !woken.fault {
+                self.device.announce_change();
+            }
             if woken.fault {
                 self.device.on_ring_fault();
             }

@@ -191,7 +191,7 @@ impl Engine for Split {
     fn claim<const WRITE: bool>(
         &mut self,
         spans: &mut [Span],
-        used_len: impl Fn(usize, u32) -> Option<u32>,
+        take: impl Fn(usize, Span) -> Option<u32>,
     ) -> Result<usize, RingFaultKind> {
         let wanted = self.available(spans.len())?.min(spans.len());
         let mut count = 0;
@@ -201,9 +201,8 @@ impl Engine for Split {
             if desc.flags != if WRITE { flag::WRITE } else { 0 } {
                 break;
             }
-            let Some(len) = used_len(place, desc.len) else { break };
             let Some(span) = self.memory.whole(desc.address, desc.len) else { break };
-            span.prefetch();
+            let Some(len) = take(place, span) else { break };
             *slot = span;
             if self.one_entry {
                 self.last_id = id;

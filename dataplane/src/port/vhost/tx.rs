@@ -80,9 +80,11 @@ impl<E: Engine> Tx<E> {
     #[inline(always)]
     fn send_simple(&mut self, packets: &[Packet], ids: &[u8]) -> Result<usize, RingFaultKind> {
         let header_len = self.header_len;
-        let count = self.engine.claim::<true>(&mut self.spans[..ids.len()], |place, len| {
-            let needed = (header_len + packets[usize::from(ids[place])].len()) as u32;
-            (needed <= len).then_some(needed)
+        let count = self.engine.claim::<true>(&mut self.spans[..ids.len()], |place, span| {
+            span.prefetch_at(0);
+            span.prefetch_write_at(header_len);
+            let needed = header_len + packets[usize::from(ids[place])].len();
+            (needed <= span.len()).then_some(needed as u32)
         })?;
         for (span, &id) in self.spans[..count].iter().zip(ids) {
             write_simple(span, header_len, &packets[usize::from(id)]);

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{RingFault, RingFeatures, RingSetup};
 use crate::mem::GuestMemory;
@@ -47,6 +48,10 @@ pub(super) struct Vring {
 /// A packed ring that nobody used: both positions at 0, both wrap counters at 1 (virtio 1.2, 2.8.1).
 const PACKED_START: u32 = 0x8000_8000;
 
+/// The used ring begins with flags and its index (virtio 1.2, 2.7.8).
+const USED_HEADER: usize = 4;
+const USED_INDEX: usize = 2;
+
 impl Vring {
     pub fn new(enabled: bool) -> Self {
         Self { enabled, ..Self::default() }
@@ -67,6 +72,14 @@ impl Vring {
         self.base.unwrap_or(if features.packed { PACKED_START } else { 0 })
     }
 
+    /// Where it really stands: a split ring says so itself, since all buffers before the used index are given back and
+    /// none behind it. A front-end that lost its switch may not know: DPDK's virtio-user says 0 then.
+    fn start_base(&self, memory: &GuestMemory, features: RingFeatures) -> u32 {
+        let used = self.addresses.filter(|_| !features.packed);
+        let used = used.and_then(|addresses| memory.area(addresses.device, USED_HEADER, 4));
+        used.map_or(self.base(features), |used| u32::from(used.load_u16(USED_INDEX, Ordering::Relaxed)))
+    }
+
     /// What opens the ring; `None` when it is not complete. The descriptors stay here too, for the next time.
     pub fn setup(
         &self,
@@ -84,7 +97,7 @@ impl Vring {
             desc,
             driver,
             device,
-            base: self.base(features),
+            base: self.start_base(memory, features),
             memory: Arc::clone(memory),
             features,
             kick,

@@ -65,13 +65,17 @@ fn addresses_outside_memory() {
     let end = BUFFERS + REGIONS * REGION;
     for (address, len) in [(0, 100), (end, 100), (end - 99, 100), (u64::MAX, 100), (u64::MAX - 50, 100), (0, u32::MAX)]
     {
-        let kind = split(|guest| { guest.driver.add(&[readable(address, len)]; }));
+        let kind = split(|guest| {
+            guest.driver.add(&[readable(address, len)]);
+        });
         assert_eq!(kind, RingFaultKind::OutsideMemory, "{address:#x}");
-        let kind = packed(|guest| { guest.driver.add(&[readable(address, len)]; }));
+        let kind = packed(|guest| {
+            guest.driver.add(&[readable(address, len)]);
+        });
         assert_eq!(kind, RingFaultKind::OutsideMemory, "{address:#x}");
         for features in KINDS {
             let kind = received_after(features, |guest| {
-                drop(guest.driver.add_indirect(&[], BUFFERS + 500, &[readable(address, len)]))
+                guest.driver.add_indirect(&[], BUFFERS + 500, &[readable(address, len)]);
             });
             assert_eq!(kind, RingFaultKind::OutsideMemory, "{address:#x}");
         }
@@ -88,12 +92,18 @@ fn addresses_outside_memory() {
 #[test]
 fn wrong_directions() {
     for features in KINDS {
-        let kind = received_after(features, |guest| { guest.driver.add(&[writable(BUFFERS, 100)]; }));
+        let kind = received_after(features, |guest| {
+            guest.driver.add(&[writable(BUFFERS, 100)]);
+        });
         assert_eq!(kind, RingFaultKind::WrongDirection);
         let mixed = [readable(BUFFERS, 100), writable(BUFFERS, 100)];
-        let kind = received_after(features, |guest| { guest.driver.add(&mixed; }));
+        let kind = received_after(features, |guest| {
+            guest.driver.add(&mixed);
+        });
         assert_eq!(kind, RingFaultKind::WrongDirection);
-        let kind = received_after(features, |guest| { guest.driver.add_indirect(&[], BUFFERS + 0x1000, &mixed; }));
+        let kind = received_after(features, |guest| {
+            guest.driver.add_indirect(&[], BUFFERS + 0x1000, &mixed);
+        });
         assert_eq!(kind, RingFaultKind::WrongDirection);
         let mut guest = Guest::new(8, features);
         let mut ring = guest.tx();
@@ -136,8 +146,9 @@ fn indirect_tables_that_may_not_be() {
     });
     assert_eq!(kind, RingFaultKind::UnexpectedIndirect);
     for features in [VERSION_1, VERSION_1 | PACKED] {
-        let table =
-            |guest: &mut Guest| { guest.driver.add_indirect(&[], BUFFERS + 0x1000, &[readable(BUFFERS, 100)]; });
+        let table = |guest: &mut Guest| {
+            guest.driver.add_indirect(&[], BUFFERS + 0x1000, &[readable(BUFFERS, 100)]);
+        };
         assert_eq!(received_after(features, table), RingFaultKind::UnexpectedIndirect);
     }
 }
@@ -163,7 +174,7 @@ fn links_inside_a_table() {
 #[test]
 fn an_available_index_that_jumps() {
     for jump in [9, 0x7fff, 0xffff] {
-        let mut guest = Guest::new(8, KINDS[0]);
+        let guest = Guest::new(8, KINDS[0]);
         let (mut rx, mut tx) = (guest.rx(), guest.tx());
         guest.driver.set_avail_index(jump);
         assert!(receive(&mut rx).is_empty());

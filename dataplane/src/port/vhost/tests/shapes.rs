@@ -231,7 +231,9 @@ fn the_position_of_a_packed_ring_is_told_with_its_wrap_counters() {
     let mut guest = Guest::new(5, KINDS[1]);
     let mut ring = guest.rx();
     for base in [0x8003_8003u32, 0x0001_0001, 0x0004_0004, 0x8002_8002] {
-        (0..3).for_each(|i| drop(guest.send(BUFFERS + 100 * i, &[1; 60])));
+        (0..3).for_each(|i| {
+            guest.send(BUFFERS + 100 * i, &[1; 60]);
+        });
         assert_eq!(receive(&mut ring).len(), 3);
         assert_eq!(guest.driver.collect().len(), 3);
         let setup = ring.close();
