@@ -13,7 +13,9 @@ use std::sync::Arc;
 use ringswitch_dataplane::flow::Mac;
 use ringswitch_dataplane::packet::{PortCounters, PortTotals};
 use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView as Bridge, Fdb, PortEntry, Snapshot};
+use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
+use ringswitch_dataplane::port::xdp::XdpPort;
 use ringswitch_dataplane::port::{PortContext, PortEvents, PortId, QueueHost, TxQueues};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use ringswitch_dataplane::worker::Workers;
@@ -41,6 +43,8 @@ struct Opened {
 
 enum Device {
     Vhost(VhostPort),
+    Xdp(XdpPort),
+    Tap(TapPort),
 }
 
 struct Learned {
@@ -106,6 +110,8 @@ impl Dataplane for Switch {
     fn port_status(&self, id: PortId) -> BTreeMap<String, String> {
         match self.ports.get(&id).and_then(|port| port.device.as_ref()) {
             Some(Device::Vhost(port)) => options::vhost_status(&port.status()),
+            Some(Device::Xdp(port)) => options::xdp_status(&port.status()),
+            Some(Device::Tap(port)) => BTreeMap::from([("netdev".to_owned(), port.netdev().to_owned())]),
             None => BTreeMap::new(),
         }
     }
@@ -258,7 +264,13 @@ fn open(name: &str, port: &Port, context: PortContext) -> Result<Device, String>
             let options = options::vhost(&port.settings)?;
             VhostPort::open(options, context).map(Device::Vhost).map_err(|error| chain(&error))
         }
-        Some(other) => Err(format!("{name}: ports of type {} are not there yet", other.name())),
+        Some(PortType::AfXdp) => {
+            let options = options::xdp(name, &port.settings)?;
+            XdpPort::open(options, context).map(Device::Xdp).map_err(|error| chain(&error))
+        }
+        Some(PortType::Tap | PortType::Internal) => {
+            TapPort::open(options::tap(name, &port.settings), context).map(Device::Tap).map_err(|error| chain(&error))
+        }
         None => Err("it has no type".to_owned()),
     }
 }

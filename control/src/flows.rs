@@ -1,63 +1,65 @@
-//! Flow text, through the dataplane's one grammar.
+//! Flow text, through the dataplane's one grammar; ports may be named.
+//!
+//! Neighbours: `config` reads flows of ports that have no number yet and keeps their text; `engine` reads the text again when
+//! they have.
 
-use ringswitch_dataplane::flow::{Action, Filter, Flow};
+use ringswitch_dataplane::flow::grammar::{self, Modify, PortNames};
+use ringswitch_dataplane::flow::{Filter, Flow};
 
-/// Which installed flows a command means.
-pub type Selection = Filter;
+/// Numbers that stand for ports which have none yet; beyond all real ones, so that they can be told apart.
+const UNNUMBERED: u32 = 0x8000_0000;
+
+/// The ports that a flow of a bridge may name.
+pub struct Ports(Vec<(String, u32)>);
+
+impl Ports {
+    /// Ports with their OpenFlow numbers.
+    pub fn new<'a>(ports: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
+        Self(ports.into_iter().map(|(name, number)| (name.to_owned(), number)).collect())
+    }
+}
+
+impl PortNames for Ports {
+    fn number(&self, name: &str) -> Option<u32> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, number)| *number)
+    }
+
+    fn name(&self, number: u32) -> Option<&str> {
+        self.0.iter().find(|(_, known)| *known == number).map(|(name, _)| name.as_str())
+    }
+}
+
+/// The flow in the grammar's own spelling, ports by name where they were named: two texts that mean the same flow become
+/// equal. `ports` are the bridge's.
+///
+/// # Errors
+/// What is wrong with it, in the grammar's words.
+pub fn canonical<'a>(text: &str, ports: impl IntoIterator<Item = &'a str>) -> Result<String, String> {
+    let ports = Ports::new(ports.into_iter().zip(UNNUMBERED..));
+    let flow = grammar::parse_flow(text, &ports).map_err(|error| error.to_string())?;
+    Ok(grammar::format_flow(&flow, None, &ports).trim().to_owned())
+}
 
 /// Reads a flow.
 ///
 /// # Errors
 /// What is wrong with it, in the grammar's words.
-pub fn parse(text: &str) -> Result<Flow, String> {
-    Err(format!("no grammar yet: {text}"))
-}
-
-/// The flow in the grammar's own spelling: two texts that mean the same flow become equal.
-///
-/// # Errors
-/// What is wrong with it, in the grammar's words.
-pub fn canonical(text: &str) -> Result<String, String> {
-    Ok(text.trim().to_owned())
-}
-
-/// The whole flow as text.
-#[must_use]
-pub fn format(flow: &Flow) -> String {
-    format!("priority={},{} actions={}", flow.priority, format_match(flow), format_actions(flow))
-}
-
-/// What it matches.
-#[must_use]
-pub fn format_match(_flow: &Flow) -> String {
-    String::new()
-}
-
-/// What it does.
-#[must_use]
-pub fn format_actions(_flow: &Flow) -> String {
-    String::new()
-}
-
-/// Exactly this flow, whatever its actions.
-#[must_use]
-pub fn exactly(flow: &Flow) -> Selection {
-    Filter::strict(flow)
+pub fn parse(text: &str, ports: &Ports) -> Result<Flow, String> {
+    grammar::parse_flow(text, ports).map_err(|error| error.to_string())
 }
 
 /// Which flows `del-flows` or `dump-flows` means; empty for all.
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn selection(_text: &str, _strict: bool) -> Result<Selection, String> {
-    Ok(Filter::default())
+pub fn selection(text: &str, strict: bool, ports: &Ports) -> Result<Filter, String> {
+    grammar::parse_filter(text, strict, ports).map_err(|error| error.to_string())
 }
 
-/// What `mod-flows` means: which flows, their new actions, and their new cookie when it was given.
+/// What `mod-flows` means.
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn modification(text: &str, strict: bool) -> Result<(Selection, Vec<Action>, Option<u64>), String> {
-    let flow = parse(text)?;
-    Ok((selection(text, strict)?, flow.actions, None))
+pub fn modification(text: &str, strict: bool, ports: &Ports) -> Result<Modify, String> {
+    grammar::parse_modify(text, strict, ports).map_err(|error| error.to_string())
 }

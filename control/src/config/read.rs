@@ -80,9 +80,8 @@ impl Reader<'_> {
     fn bridge(&mut self, table: &DeTable<'_>, path: &str) -> Bridge {
         let mut bridge = Bridge::default();
         self.settings(table, path, |scope| scope == Scope::BridgeOther, &["flows", "ports"], &mut bridge.settings);
-        for entry @ (key, value) in table {
+        for entry @ (key, _) in table {
             match key.get_ref().as_ref() {
-                "flows" => bridge.flows = self.flows(value, &format!("{path}.flows")),
                 "ports" => {
                     for entry @ (name, _) in self.table(entry, &format!("{path}.ports")).into_iter().flatten() {
                         let path = format!("{path}.ports.{}", name.get_ref());
@@ -97,10 +96,13 @@ impl Reader<'_> {
                 _ => {}
             }
         }
+        if let Some(flows) = table.get("flows") {
+            bridge.flows = self.flows(flows, &format!("{path}.flows"), &bridge.ports);
+        }
         bridge
     }
 
-    fn flows(&mut self, value: &Spanned<DeValue<'_>>, path: &str) -> BTreeSet<String> {
+    fn flows(&mut self, value: &Spanned<DeValue<'_>>, path: &str, ports: &BTreeMap<String, Port>) -> BTreeSet<String> {
         let mut flows = BTreeSet::new();
         let Some(lines) = value.get_ref().as_array() else {
             self.expected(value, path, "a list of flows");
@@ -112,13 +114,13 @@ impl Reader<'_> {
                 self.expected(line, &path, "a flow, such as \"priority=10,arp actions=NORMAL\"");
                 continue;
             };
-            match flows::canonical(text) {
+            match flows::canonical(text, ports.keys().map(String::as_str)) {
                 Ok(flow) => {
                     if !flows.insert(flow) {
                         self.error(line.span(), format!("{path}: the same flow a second time"));
                     }
                 }
-                Err(why) => self.error(line.span(), format!("{path}: {why}, in \"{text}\"")),
+                Err(why) => self.error(line.span(), format!("{path}: {why}")),
             }
         }
         flows

@@ -5,7 +5,9 @@ use std::fs;
 use std::time::Duration;
 
 use ringswitch_dataplane::pipeline::{Native, VlanMode, VlanSet};
+use ringswitch_dataplane::port::tap::TapOptions;
 use ringswitch_dataplane::port::vhost::{FeatureSwitches, Mode, VhostOptions, VhostStatus};
+use ringswitch_dataplane::port::xdp::{AttachMode, PassFilter, XdpMode, XdpOptions, XdpStatus};
 use ringswitch_dataplane::worker::{IdlePolicy, WorkersConfig};
 
 use crate::model::{NativeTag, Port, PortType, Settings, Vlan};
@@ -59,6 +61,55 @@ pub fn vhost(settings: &Settings) -> Result<VhostOptions, String> {
         in_order: settings.flag("in-order").unwrap_or(all.in_order),
     };
     Ok(options)
+}
+
+/// An AF_XDP port's options.
+pub fn xdp(name: &str, settings: &Settings) -> Result<XdpOptions, String> {
+    let mut options = XdpOptions::new(settings.text("netdev").unwrap_or(name));
+    options.queues = settings.number("n_rxq").map(|queues| queues as u16);
+    (options.mode, options.zero_copy) = match settings.text("xdp-mode") {
+        Some("native-with-zerocopy") => (XdpMode::Native, Some(true)),
+        Some("native") => (XdpMode::Native, Some(false)),
+        Some("generic") => (XdpMode::Generic, Some(false)),
+        _ => (XdpMode::Auto, None),
+    };
+    options.busy_poll_us = settings.number("busy-poll").map(|us| us as u32);
+    let pass = settings.text("pass").into_iter().flat_map(|list| list.split(',')).map(str::trim);
+    options.pass =
+        pass.map(|test| test.parse::<PassFilter>().map_err(|error| error.to_string())).collect::<Result<_, _>>()?;
+    if let Some(frames) = settings.number("frames") {
+        (options.rx_frames, options.tx_frames) = (frames as u32, frames as u32);
+    }
+    Ok(options)
+}
+
+/// A tap's options.
+pub fn tap(name: &str, settings: &Settings) -> TapOptions {
+    let mut options = TapOptions::new(settings.text("netdev").unwrap_or(name));
+    if let Some(mtu) = settings.number("mtu_request") {
+        options.mtu = mtu as u32;
+    }
+    options
+}
+
+/// What `get interface NAME status` shows of an AF_XDP port.
+pub fn xdp_status(status: &XdpStatus) -> BTreeMap<String, String> {
+    let mode = match status.mode {
+        None => "none",
+        Some(AttachMode::Native) => "native",
+        Some(AttachMode::Generic) => "generic",
+    };
+    let counters = &status.counters;
+    BTreeMap::from([
+        ("xdp_mode".to_owned(), mode.to_owned()),
+        ("zero_copy".to_owned(), status.zero_copy.to_string()),
+        ("queues".to_owned(), status.queue_count.to_string()),
+        ("mtu".to_owned(), status.mtu.to_string()),
+        ("rx_dropped".to_owned(), counters.rx_dropped.to_string()),
+        ("rx_ring_full".to_owned(), counters.rx_ring_full.to_string()),
+        ("fill_ring_empty".to_owned(), counters.fill_ring_empty.to_string()),
+        ("invalid_descs".to_owned(), counters.invalid_descs.to_string()),
+    ])
 }
 
 /// The number of a user or group: itself, or looked up by name in the system's file.

@@ -3,6 +3,7 @@
 //! Devices are opened and closed step by step and each step notes how it is undone; numbers and flow tables change in a
 //! clone of the state, which replaces the state when every step succeeded. Workers see the result as one snapshot.
 
+use ringswitch_dataplane::flow::Filter;
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use tracing::{debug, error, warn};
@@ -113,17 +114,22 @@ impl<D: Dataplane> Engine<D> {
                 Ok(())
             }
             Change::AddFlow { bridge, flow } => {
-                let flow = flows::parse(flow)?;
+                let flow = flows::parse(flow, &steps.next.port_names(bridge)?)?;
                 let lanes = self.dataplane.lanes();
                 steps.next.bridge_mut(bridge)?.table.insert(flow, coarse_ms(), lanes);
                 Ok(())
             }
-            Change::RemoveFlow { bridge, flow } => {
-                let flow = flows::parse(flow)?;
-                steps.next.bridge_mut(bridge)?.table.remove(&flows::exactly(&flow));
-                Ok(())
-            }
+            Change::RemoveFlow { bridge, flow } => self.remove_flow(bridge, flow, steps),
         }
+    }
+
+    /// A flow of the file names ports as they were when it was added; when such a port is gone since, the flow stays.
+    fn remove_flow(&mut self, bridge: &str, text: &str, steps: &mut Steps) -> Result<(), String> {
+        match flows::parse(text, &self.state.port_names(bridge)?) {
+            Ok(flow) => drop(steps.next.bridge_mut(bridge)?.table.remove(&Filter::strict(&flow))),
+            Err(why) => warn!(bridge, "a flow that left the file stays: {why}"),
+        }
+        Ok(())
     }
 
     fn add_bridge(&mut self, name: &str, settings: &Settings, steps: &mut Steps) -> Result<(), String> {

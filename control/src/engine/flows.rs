@@ -1,11 +1,11 @@
 //! Flow commands: `add-flow` and its family, and flows that time out.
 
-use ringswitch_dataplane::flow::Rule;
+use ringswitch_dataplane::flow::{Rule, grammar};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use tracing::debug;
 
 use super::{Dataplane, Engine};
-use crate::flows::{self, Selection};
+use crate::flows;
 use crate::report::{Changed, FlowReport};
 
 impl<D: Dataplane> Engine<D> {
@@ -16,6 +16,7 @@ impl<D: Dataplane> Engine<D> {
     pub fn add_flows(&mut self, bridge: &str, texts: &[String]) -> Result<Changed, String> {
         let lanes = self.dataplane.lanes();
         let now = coarse_ms();
+        let ports = self.state.port_names(bridge)?;
         let mut table = self.state.bridge_mut(bridge)?.table.clone();
         let mut count = 0;
         for (index, text) in texts.iter().enumerate() {
@@ -24,7 +25,7 @@ impl<D: Dataplane> Engine<D> {
                 continue;
             }
             let line = |why| if texts.len() > 1 { format!("line {}: {why}", index + 1) } else { why };
-            table.insert(flows::parse(text).map_err(line)?, now, lanes);
+            table.insert(flows::parse(text, &ports).map_err(line)?, now, lanes);
             count += 1;
         }
         self.state.bridge_mut(bridge)?.table = table;
@@ -37,9 +38,9 @@ impl<D: Dataplane> Engine<D> {
     /// # Errors
     /// When the text is not a flow.
     pub fn mod_flows(&mut self, bridge: &str, text: &str, strict: bool) -> Result<Changed, String> {
-        let (selection, actions, cookie) = flows::modification(text, strict)?;
+        let modify = flows::modification(text, strict, &self.state.port_names(bridge)?)?;
         let table = &mut self.state.bridge_mut(bridge)?.table;
-        let count = table.modify(&selection, &actions, cookie).len();
+        let count = table.modify(&modify.filter, &modify.flow.actions, modify.cookie).len();
         self.publish();
         Ok(Changed { count })
     }
@@ -49,7 +50,7 @@ impl<D: Dataplane> Engine<D> {
     /// # Errors
     /// When the text is not a match.
     pub fn del_flows(&mut self, bridge: &str, text: Option<&str>, strict: bool) -> Result<Changed, String> {
-        let selection = flows::selection(text.unwrap_or(""), strict)?;
+        let selection = flows::selection(text.unwrap_or(""), strict, &self.state.port_names(bridge)?)?;
         let count = self.state.bridge_mut(bridge)?.table.remove(&selection).len();
         self.publish();
         Ok(Changed { count })
@@ -60,7 +61,7 @@ impl<D: Dataplane> Engine<D> {
     /// # Errors
     /// When the text is not a match.
     pub fn dump_flows(&mut self, bridge: &str, text: Option<&str>) -> Result<Vec<FlowReport>, String> {
-        let selection: Selection = flows::selection(text.unwrap_or(""), false)?;
+        let selection = flows::selection(text.unwrap_or(""), false, &self.state.port_names(bridge)?)?;
         let mut rules = self.state.bridge_mut(bridge)?.table.select(&selection);
         rules.sort_by_key(|rule| (std::cmp::Reverse(rule.flow.priority), rule.created_ms, rule.id));
         let now = coarse_ms();
@@ -74,7 +75,7 @@ impl<D: Dataplane> Engine<D> {
                 bridge.table.iter().filter(|rule| has_expired(rule, now_ms)).map(|rule| rule.id).collect();
             for id in expired {
                 if let Some(rule) = bridge.table.remove_id(id) {
-                    debug!(bridge = bridge.name, flow = flows::format(&rule.flow), "timed out");
+                    debug!(bridge = bridge.name, flow = grammar::format_flow(&rule.flow, None, &()), "timed out");
                     changed = true;
                 }
             }
@@ -103,7 +104,7 @@ fn report(rule: &Rule, now_ms: u64) -> FlowReport {
         hard_timeout: flow.hard_timeout,
         idle_ms: now_ms.saturating_sub(totals.used_ms),
         priority: flow.priority,
-        matches: flows::format_match(flow),
-        actions: flows::format_actions(flow),
+        matches: grammar::format_match(&flow.matches, flow.priority, &()),
+        actions: grammar::format_actions(&flow.actions, &()),
     }
 }

@@ -4,6 +4,7 @@ use ringswitch_dataplane::flow::FlowTable;
 use ringswitch_dataplane::port::{MAX_PORTS, PortId};
 
 use super::{BridgeView, Name, PortView};
+use crate::flows::Ports;
 use crate::model::Port;
 use crate::report::LOCAL;
 
@@ -71,6 +72,13 @@ impl State {
         let mut ports: Vec<_> = self.ports().filter(|port| port.bridge == bridge).collect();
         ports.sort_by_key(|port| port.number);
         ports
+    }
+
+    /// The names that flows of this bridge may use.
+    pub fn port_names(&self, bridge: &str) -> Result<Ports, String> {
+        let bridge = self.bridge(bridge)?;
+        let of_bridge = self.ports().filter(|port| port.bridge == bridge);
+        Ok(Ports::new(of_bridge.map(|port| (&*port.name, port.number))))
     }
 
     pub fn open_ports(&self) -> Vec<PortId> {

@@ -159,6 +159,7 @@ fn fits(name: &str, port_type: PortType) -> bool {
         setting.name == name
             && match setting.scope {
                 Scope::Options(types) => types.contains(&port_type),
+                _ if name == "mtu_request" => matches!(port_type, PortType::Tap | PortType::Internal),
                 scope => matches!(scope, Scope::Port | Scope::Interface),
             }
     })

@@ -117,7 +117,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("type", Scope::Interface, Expect::OneOf(PortType::NAMES), "what kind of port"),
     setting("ofport_request", Scope::Interface, Expect::Number(1, 65279), "the OpenFlow number it should get"),
-    setting("mtu_request", Scope::Interface, Expect::Number(68, 9194), "most bytes behind the Ethernet header"),
+    setting("mtu_request", Scope::Interface, Expect::Number(68, 9190), "the MTU of a tap"),
     setting("admin_state", Scope::Interface, Expect::OneOf(&["up", "down"]), "down detaches it"),
     setting("path", VHOST, Expect::Text("the path of a unix socket"), "the socket"),
     setting("mode", VHOST, Expect::OneOf(&["server", "client"]), "who listens: server is the switch"),
@@ -138,9 +138,9 @@ pub const SETTINGS: &[Setting] = &[
         "how frames are taken from the driver",
     ),
     setting("n_rxq", XDP, Expect::Number(1, 256), "queues to use; all when not set"),
-    setting("use-need-wakeup", XDP, Expect::Flag, "sleep in the driver until there is work"),
-    setting("busy-poll", XDP, Expect::Number(0, 1_000_000), "microseconds of busy polling in the kernel"),
-    setting("frames", XDP, Expect::Number(256, 1 << 20), "frames of memory for a queue"),
+    setting("pass", XDP, Expect::Text("tests such as \"arp,tcp:22\""), "what stays with the kernel"),
+    setting("busy-poll", XDP, Expect::Number(1, 1_000_000), "microseconds of busy polling in the kernel"),
+    setting("frames", XDP, Expect::Number(64, 1 << 16), "frames of a queue and direction, a power of two"),
 ];
 
 /// The setting of this name among those in scope.
