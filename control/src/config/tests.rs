@@ -117,3 +117,18 @@ fn text_that_is_not_toml_and_a_file_that_is_not_there_are_errors_too() {
     let missing = load(Path::new("/nonexistent/f.toml"), &[0]).unwrap_err().to_string();
     assert!(missing.starts_with("/nonexistent/f.toml: cannot read the file: No such file"), "{missing}");
 }
+
+#[test]
+fn every_example_is_a_configuration() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let mut loaded = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let switch = load(&path, &[0, 1]).unwrap_or_else(|errors| panic!("{errors}"));
+            assert!(!switch.bridges.is_empty(), "{}", path.display());
+            loaded += 1;
+        }
+    }
+    assert!(loaded >= 5, "{loaded} examples");
+}
