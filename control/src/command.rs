@@ -1,0 +1,242 @@
+//! Open vSwitch's configuration commands, and what each does to the wanted switch. Pure.
+//!
+//! Several commands are one transaction: they edit a copy of the model one after the other, and only the result is applied.
+//! Trust: text from operators; an error names the command's object and changes nothing. Neighbours: `rpc` carries
+//! commands, `engine` applies the edited model and answers the queries.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Bridge, Port, Record, Switch, bridge_column, near_miss, port_column};
+
+/// A command of a transaction. Queries among them see the switch after the transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+#[allow(missing_docs)]
+pub enum Command {
+    /// A new bridge.
+    AddBr {
+        bridge: String,
+        #[serde(default)]
+        may_exist: bool,
+    },
+    /// A bridge and its ports go.
+    DelBr {
+        bridge: String,
+        #[serde(default)]
+        if_exists: bool,
+    },
+    /// The bridges' names.
+    ListBr {},
+    /// A new port.
+    AddPort {
+        bridge: String,
+        port: String,
+        #[serde(default)]
+        may_exist: bool,
+        #[serde(default)]
+        columns: Vec<String>,
+    },
+    /// A port goes; of this bridge, or of whichever has it.
+    DelPort {
+        bridge: Option<String>,
+        port: String,
+        #[serde(default)]
+        if_exists: bool,
+    },
+    /// A bridge's ports' names.
+    ListPorts { bridge: String },
+    /// Columns of a record of table `bridge`, `port` or `interface`.
+    Set { table: String, record: String, columns: Vec<String> },
+    /// The same, read. Without columns: all.
+    Get {
+        table: String,
+        record: String,
+        #[serde(default)]
+        columns: Vec<String>,
+        #[serde(default)]
+        if_exists: bool,
+    },
+    /// Everything at a glance.
+    Show {},
+}
+
+/// The tables that `set` and `get` know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Bridges by name.
+    Bridge,
+    /// Ports by name.
+    Port,
+    /// The ports' interfaces, by the port's name.
+    Interface,
+}
+
+impl Table {
+    const NAMES: [(&'static str, Self); 3] =
+        [("bridge", Self::Bridge), ("port", Self::Port), ("interface", Self::Interface)];
+
+    /// From the operator's word; a beginning is enough, and case does not count.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub fn parse(word: &str) -> Result<Self, String> {
+        let lower = word.to_ascii_lowercase();
+        let known = |(name, _): &&(&str, Self)| !lower.is_empty() && name.starts_with(&lower);
+        Self::NAMES.iter().find(known).map(|(_, table)| *table).ok_or_else(|| {
+            let hint = near_miss(&lower, Self::NAMES.map(|(name, _)| name));
+            let hint = hint.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
+            format!("unknown table \"{word}\"; expected bridge, port or interface{hint}")
+        })
+    }
+}
+
+/// Makes one command's change in `switch`; queries change nothing.
+///
+/// # Errors
+/// What is wrong, in `ovs-vsctl`'s words where it has some. `switch` may be half edited then: throw it away.
+pub fn edit(switch: &mut Switch, command: &Command) -> Result<(), String> {
+    match command {
+        Command::AddBr { bridge, may_exist } => add_bridge(switch, bridge, *may_exist),
+        Command::DelBr { bridge, if_exists } => match switch.bridges.remove(bridge) {
+            None if !if_exists => Err(format!("no bridge named {bridge}")),
+            _ => Ok(()),
+        },
+        Command::AddPort { bridge, port, may_exist, columns } => add_port(switch, bridge, port, *may_exist, columns),
+        Command::DelPort { bridge, port, if_exists } => del_port(switch, bridge.as_deref(), port, *if_exists),
+        Command::Set { table, record, columns } => set(switch, Table::parse(table)?, record, columns),
+        Command::ListBr {} | Command::ListPorts { .. } | Command::Get { .. } | Command::Show {} => Ok(()),
+    }
+}
+
+fn add_bridge(switch: &mut Switch, name: &str, may_exist: bool) -> Result<(), String> {
+    let refuse = |what: String| Err(format!("cannot create a bridge named {name} because {what} already exists"));
+    if switch.bridges.contains_key(name) {
+        return if may_exist { Ok(()) } else { refuse(format!("a bridge named {name}")) };
+    }
+    if let Some((bridge, _)) = switch.port(name) {
+        return refuse(format!("a port named {name} on bridge {bridge}"));
+    }
+    switch.bridges.insert(name.to_owned(), Bridge::default());
+    Ok(())
+}
+
+fn add_port(switch: &mut Switch, bridge: &str, name: &str, may_exist: bool, columns: &[String]) -> Result<(), String> {
+    let refuse = |what: String| Err(format!("cannot create a port named {name} because {what}"));
+    if switch.bridges.contains_key(name) {
+        return refuse(format!("a bridge named {name} already exists"));
+    }
+    match switch.port(name) {
+        Some((other, _)) if other != bridge || !may_exist => {
+            return refuse(format!("a port named {name} already exists on bridge {other}"));
+        }
+        Some(_) => return Ok(()),
+        None => {}
+    }
+    let ports = &mut switch.bridges.get_mut(bridge).ok_or_else(|| format!("no bridge named {bridge}"))?.ports;
+    let mut port = Port::default();
+    for column in columns {
+        port_column(&mut port, Record::Any, column).map_err(|error| error.to_string())?;
+    }
+    ports.insert(name.to_owned(), port);
+    Ok(())
+}
+
+fn del_port(switch: &mut Switch, bridge: Option<&str>, name: &str, if_exists: bool) -> Result<(), String> {
+    if let Some(bridge) = bridge.filter(|bridge| !switch.bridges.contains_key(*bridge)) {
+        return if if_exists { Ok(()) } else { Err(format!("no bridge named {bridge}")) };
+    }
+    let Some(owner) = switch.port(name).map(|(owner, _)| owner.to_owned()) else {
+        return match switch.bridges.contains_key(name) {
+            true => Err(format!("cannot delete port {name} because it is the local port of bridge {name}")),
+            false if if_exists => Ok(()),
+            false => Err(format!("no port named {name}")),
+        };
+    };
+    if let Some(bridge) = bridge.filter(|bridge| *bridge != owner) {
+        return Err(format!("bridge {bridge} does not have a port {name} (although its bridge {owner} does)"));
+    }
+    if let Some(bridge) = switch.bridges.get_mut(&owner) {
+        bridge.ports.remove(name);
+    }
+    Ok(())
+}
+
+fn set(switch: &mut Switch, table: Table, name: &str, columns: &[String]) -> Result<(), String> {
+    for column in columns {
+        let done = match table {
+            Table::Bridge => {
+                let bridge =
+                    switch.bridges.get_mut(name).ok_or_else(|| format!("no row \"{name}\" in table Bridge"))?;
+                bridge_column(bridge, column)
+            }
+            Table::Port | Table::Interface => {
+                let ports = switch.bridges.values_mut().find_map(|bridge| bridge.ports.get_mut(name));
+                let port = ports.ok_or_else(|| format!("no row \"{name}\" in table {table:?}"))?;
+                port_column(port, if table == Table::Port { Record::Port } else { Record::Interface }, column)
+            }
+        };
+        done.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(commands: &[Command]) -> Result<Switch, String> {
+        let mut switch = Switch::default();
+        commands.iter().try_for_each(|command| edit(&mut switch, command)).map(|()| switch)
+    }
+
+    fn bridge(bridge: &str) -> Command {
+        Command::AddBr { bridge: bridge.to_owned(), may_exist: false }
+    }
+
+    fn port(bridge: &str, port: &str, columns: &[&str]) -> Command {
+        let columns = columns.iter().map(|&column| column.to_owned()).collect();
+        Command::AddPort { bridge: bridge.to_owned(), port: port.to_owned(), may_exist: false, columns }
+    }
+
+    fn set(table: &str, record: &str, columns: &[&str]) -> Command {
+        let columns = columns.iter().map(|&column| column.to_owned()).collect();
+        Command::Set { table: table.to_owned(), record: record.to_owned(), columns }
+    }
+
+    #[test]
+    fn the_long_and_the_short_form_of_add_port_mean_the_same() {
+        let columns = ["type=vhost-user", "options:path=/run/vm1.sock", "options:mode=client"];
+        let long = run(&[bridge("br0"), port("br0", "vm1", &["tag=3"]), set("Interface", "vm1", &columns)]).unwrap();
+        let columns = ["type=vhost-user", "path=/run/vm1.sock", "mode=client", "tag=3"];
+        assert_eq!(run(&[bridge("br0"), port("br0", "vm1", &columns)]).unwrap(), long);
+    }
+
+    #[test]
+    fn refusals_are_those_of_ovs_vsctl() {
+        let del_br = |name: &str| Command::DelBr { bridge: name.to_owned(), if_exists: false };
+        let del_port = |name: &str| Command::DelPort { bridge: None, port: name.to_owned(), if_exists: false };
+        let cases: [(&[Command], &str); 9] = [
+            (
+                &[bridge("br0"), bridge("br0")],
+                "cannot create a bridge named br0 because a bridge named br0 already exists",
+            ),
+            (&[del_br("br0")], "no bridge named br0"),
+            (&[port("br0", "vm1", &[])], "no bridge named br0"),
+            (
+                &[bridge("br0"), port("br0", "vm1", &[]), port("br0", "vm1", &[])],
+                "cannot create a port named vm1 because a port named vm1 already exists on bridge br0",
+            ),
+            (&[bridge("br0"), del_port("vm1")], "no port named vm1"),
+            (&[bridge("br0"), del_port("br0")], "cannot delete port br0 because it is the local port of bridge br0"),
+            (&[set("port", "vm1", &["tag=1"])], "no row \"vm1\" in table Port"),
+            (&[bridge("br0"), set("bridge", "br0", &["mac=1"])], "Bridge does not contain a column \"mac\""),
+            (
+                &[set("prot", "x", &["a=b"])],
+                "unknown table \"prot\"; expected bridge, port or interface; did you mean \"port\"?",
+            ),
+        ];
+        for (commands, expected) in cases {
+            assert_eq!(run(commands).unwrap_err(), expected);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+use std::path::Path;
+
+use super::*;
+
+fn errors(text: &str) -> Vec<String> {
+    let errors = parse(text, Path::new("f.toml"), &[0, 1]).expect_err(text);
+    errors.to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_file_becomes_a_switch_and_a_file_again() {
+    let text = r#"
+        [workers]
+        cpus = [1]
+        idle = "sleep"
+        [bridges.br0]
+        mac-aging-time = 60
+        flows = ["priority=10,arp actions=NORMAL", "priority=0 actions=drop"]
+        [bridges.br0.ports.vm1]
+        type = "vhost-user"
+        path = "/run/vm1.sock"
+        packed = true
+        trunks = [10, "20-22"]
+        [bridges.br0.ports.eth1]
+        type = "afxdp"
+        [bridges.br1]
+    "#;
+    let switch = parse(text, Path::new("f.toml"), &[0, 1]).unwrap();
+    let br0 = &switch.bridges["br0"];
+    assert_eq!(switch.cpus(), [1]);
+    assert_eq!(br0.mac_aging_time(), 60);
+    assert_eq!(br0.flows.len(), 2);
+    assert_eq!(br0.ports["vm1"].settings.numbers("trunks"), Some(&[10, 20, 21, 22][..]));
+    assert_eq!(switch.bridges["br1"].flows.iter().collect::<Vec<_>>(), [crate::model::DEFAULT_FLOW]);
+    assert_eq!(parse(&to_toml(&switch), Path::new("again.toml"), &[0, 1]).unwrap(), switch);
+}
+
+#[test]
+fn errors_name_the_place_what_was_found_and_what_was_expected() {
+    let port = "[bridges.br0.ports.vm1]\ntype = \"vhost-user\"\npath = \"/run/vm1\"\n";
+    let cases = [
+        ("[bridge.br0]", "f.toml:1:2: unknown key \"bridge\"; did you mean \"bridges\"?"),
+        ("bridges = 3", "f.toml:1:11: bridges: expected a table, found integer 3"),
+        (
+            "[workers]\ncolour = 1",
+            "f.toml:2:1: unknown key \"colour\" in workers; expected one of cpus, cache-entries, idle, spin-us",
+        ),
+        ("[workers]\ncpus = [7]", "f.toml:2:8: workers.cpus: CPU 7 is not one this process may run on (0, 1)"),
+        ("[workers]\ncpus = 1", "f.toml:2:8: workers.cpus: expected a list of numbers from 0 to 1023, found integer 1"),
+        (
+            &format!("{port}tag = \"10\""),
+            "f.toml:4:7: bridges.br0.ports.vm1.tag: expected a number from 0 to 4095, found string \"10\"",
+        ),
+        (
+            &format!("{port}paht = \"\""),
+            "f.toml:4:1: unknown key \"paht\" in bridges.br0.ports.vm1; did you mean \"path\"?",
+        ),
+        (
+            &format!("{port}netdev = \"eth0\""),
+            "f.toml:4:10: bridges.br0.ports.vm1.netdev: a port of type vhost-user has no option netdev (it has path, mode, \
+             owner, group, permissions, queues, packed, mrg-rxbuf, indirect, event-idx, in-order)",
+        ),
+        (
+            &format!("{port}[bridges.br1.ports.vm2]\ntype = \"vhost-user\"\npath = \"/run/vm1\""),
+            "f.toml:6:8: bridges.br1.ports.vm2.path: socket /run/vm1 is already used by port vm1",
+        ),
+        (
+            "[bridges.br0.ports.eth0]\ntype = \"afxdp\"\n[bridges.br0.ports.up]\ntype = \"tap\"\nnetdev = \"eth0\"",
+            "f.toml:3:20: bridges.br0.ports.up: netdev eth0 is already used by port eth0",
+        ),
+        (
+            "[bridges.br0.ports.a]\n",
+            "f.toml:1:20: bridges.br0.ports.a: it has no type; expected one of vhost-user, afxdp, tap, internal",
+        ),
+        (
+            "[bridges.br0.ports.a]\ntype = \"vhost-user\"",
+            "f.toml:1:20: bridges.br0.ports.a: a port of type vhost-user needs options:path, its socket",
+        ),
+        (
+            "[bridges.br0.ports.a]\ntype = \"vhost-user\"\npath = \"x.sock\"",
+            "f.toml:3:8: bridges.br0.ports.a.path: socket path \"x.sock\" is not an absolute path of at most 107 bytes",
+        ),
+        (
+            "[bridges.br0]\nflows = [5]",
+            "f.toml:2:10: bridges.br0.flows[0]: expected a flow, such as \"priority=10,arp actions=NORMAL\", found integer 5",
+        ),
+        (
+            "[bridges.averyveryverylongname]",
+            "f.toml:1:10: bridges.averyveryverylongname: its name \"averyveryverylongname\" has 21 bytes, the kernel allows 15",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(errors(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn a_flow_that_cannot_be_read_is_reported_with_its_line() {
+    let errors =
+        errors("[bridges.br0]\nflows = [\n  \"arp actions=NORMAL\",\n  \"tcp,nw_dst=10.0.0.300 actions=drop\",\n]");
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].starts_with("f.toml:4:3: bridges.br0.flows[1]: "), "{errors:?}");
+    assert!(errors[0].contains("10.0.0.300"), "{errors:?}");
+}
+
+#[test]
+fn all_errors_of_a_file_are_reported_at_once() {
+    let errors = errors("[workers]\ncpu = [0]\nidle = \"never\"\n[bridges.br0]\nmac-table-size = 1\n[switch]\n");
+    assert_eq!(errors.len(), 4, "{errors:#?}");
+    assert!(errors[0].starts_with("f.toml:2:1:") && errors[3].starts_with("f.toml:6:2:"), "{errors:#?}");
+}
+
+#[test]
+fn text_that_is_not_toml_and_a_file_that_is_not_there_are_errors_too() {
+    assert!(errors("[bridges.br0\n")[0].starts_with("f.toml:1:"));
+    assert!(errors("a = \"\u{e9}\" b")[0].contains("not TOML"));
+    let missing = load(Path::new("/nonexistent/f.toml"), &[0]).unwrap_err().to_string();
+    assert!(missing.starts_with("/nonexistent/f.toml: cannot read the file: No such file"), "{missing}");
+}
+
+#[test]
+fn every_example_is_a_configuration() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let mut loaded = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let switch = load(&path, &[0, 1]).unwrap_or_else(|errors| panic!("{errors}"));
+            assert!(!switch.bridges.is_empty(), "{}", path.display());
+            loaded += 1;
+        }
+    }
+    assert!(loaded >= 5, "{loaded} examples");
+}

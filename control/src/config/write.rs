@@ -1,0 +1,42 @@
+//! The other way: a switch as the file that makes it.
+
+use toml::{Table, Value as Toml};
+
+use crate::model::{Settings, Switch, Value};
+
+/// A configuration file that describes this switch. Reading it back gives the same switch.
+#[must_use]
+pub fn to_toml(switch: &Switch) -> String {
+    let mut bridges = Table::new();
+    for (name, bridge) in &switch.bridges {
+        let mut table = settings(&bridge.settings);
+        let flows = bridge.flows.iter().cloned().map(Toml::String).collect();
+        table.insert("flows".to_owned(), Toml::Array(flows));
+        let ports: Table =
+            bridge.ports.iter().map(|(name, port)| (name.clone(), Toml::Table(settings(&port.settings)))).collect();
+        if !ports.is_empty() {
+            table.insert("ports".to_owned(), Toml::Table(ports));
+        }
+        bridges.insert(name.clone(), Toml::Table(table));
+    }
+    let mut file = Table::new();
+    let workers = settings(&switch.workers);
+    if !workers.is_empty() {
+        file.insert("workers".to_owned(), Toml::Table(workers));
+    }
+    file.insert("bridges".to_owned(), Toml::Table(bridges));
+    file.to_string()
+}
+
+fn settings(settings: &Settings) -> Table {
+    settings.iter().map(|(name, value)| (name.to_owned(), toml(value))).collect()
+}
+
+fn toml(value: &Value) -> Toml {
+    match value {
+        Value::Text(text) => Toml::String(text.clone()),
+        Value::Number(number) => Toml::Integer(*number as i64),
+        Value::Numbers(list) => Toml::Array(list.iter().map(|&number| Toml::Integer(number as i64)).collect()),
+        Value::Flag(flag) => Toml::Boolean(*flag),
+    }
+}

@@ -1,0 +1,291 @@
+//! The one real [`Dataplane`]: workers, devices and learning tables of the dataplane crate.
+//!
+//! Thin on purpose: it translates words (model to options, view to snapshot) and keeps what is open. Trust: settings were
+//! checked. Neighbours: `engine` drives it.
+
+mod options;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use ringswitch_dataplane::flow::Mac;
+use ringswitch_dataplane::packet::{PortCounters, PortTotals};
+use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView as Bridge, Fdb, PortEntry, Snapshot};
+use ringswitch_dataplane::port::tap::TapPort;
+use ringswitch_dataplane::port::vhost::VhostPort;
+use ringswitch_dataplane::port::xdp::XdpPort;
+use ringswitch_dataplane::port::{PortContext, PortEvents, PortId, QueueHost, TxQueues};
+use ringswitch_dataplane::sys::clock::coarse_ms;
+use ringswitch_dataplane::worker::Workers;
+
+use crate::engine::{Dataplane, FdbEntry, FdbFilter, Learning, View};
+use crate::model::{Port, PortType, Settings};
+use crate::report::{FdbStats, QueueReport, WorkerReport};
+
+/// See the file's head.
+pub struct Switch {
+    workers: Arc<Workers>,
+    events: PortEvents,
+    ports: BTreeMap<PortId, Opened>,
+    bridges: BTreeMap<usize, Learned>,
+    version: u64,
+}
+
+struct Opened {
+    name: Arc<str>,
+    tx: Arc<TxQueues>,
+    counters: Arc<[PortCounters]>,
+    /// None while it is closed.
+    device: Option<Device>,
+}
+
+enum Device {
+    Vhost(VhostPort),
+    Xdp(XdpPort),
+    Tap(TapPort),
+}
+
+struct Learned {
+    fdb: Arc<Fdb>,
+    aging: u32,
+}
+
+impl Switch {
+    /// Starts the workers that `[workers]` asks for; without CPUs there, one on the last CPU allowed.
+    ///
+    /// # Errors
+    /// When a worker cannot be started or bound to its CPU.
+    pub fn start(settings: &Settings, allowed_cpus: &[usize], events: PortEvents) -> io::Result<Self> {
+        let workers = Workers::start(options::workers(settings, allowed_cpus))?;
+        Ok(Self { workers, events, ports: BTreeMap::new(), bridges: BTreeMap::new(), version: 0 })
+    }
+
+    fn fdb_of(&self, bridge: usize) -> Option<&Fdb> {
+        self.bridges.get(&bridge).map(|bridge| &*bridge.fdb)
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        self.ports.clear();
+        self.workers.stop();
+    }
+}
+
+impl Dataplane for Switch {
+    fn open_port(&mut self, id: PortId, name: &str, port: &Port) -> Result<(), String> {
+        let known = self.ports.remove(&id);
+        let lanes = self.workers.count();
+        let counters =
+            known.map_or_else(|| (0..lanes).map(|_| PortCounters::default()).collect(), |port| port.counters);
+        let tx = Arc::new(TxQueues::new(options::tx_queues(port)));
+        let name: Arc<str> = name.into();
+        let host: Arc<dyn QueueHost> = Arc::clone(&self.workers) as _;
+        let context =
+            PortContext { id, name: Arc::clone(&name), host, tx: Arc::clone(&tx), events: self.events.clone() };
+        let opened = open(&name, port, context);
+        let (device, outcome) = match opened {
+            Ok(device) => (Some(device), Ok(())),
+            Err(why) => (None, Err(why)),
+        };
+        self.ports.insert(id, Opened { name, tx, counters, device });
+        outcome
+    }
+
+    fn close_port(&mut self, id: PortId) {
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.device = None;
+        }
+    }
+
+    fn forget_port(&mut self, id: PortId) {
+        self.ports.remove(&id);
+        for bridge in self.bridges.values() {
+            bridge.fdb.flush(|entry| entry.port == id);
+        }
+    }
+
+    fn port_status(&self, id: PortId) -> BTreeMap<String, String> {
+        match self.ports.get(&id).and_then(|port| port.device.as_ref()) {
+            Some(Device::Vhost(port)) => options::vhost_status(&port.status()),
+            Some(Device::Xdp(port)) => options::xdp_status(&port.status()),
+            Some(Device::Tap(port)) => BTreeMap::from([("netdev".to_owned(), port.netdev().to_owned())]),
+            None => BTreeMap::new(),
+        }
+    }
+
+    fn port_totals(&self, id: PortId) -> PortTotals {
+        let mut totals = PortTotals::default();
+        for lane in self.ports.get(&id).iter().flat_map(|port| port.counters.iter()) {
+            lane.add_to(&mut totals);
+        }
+        totals
+    }
+
+    fn add_bridge(&mut self, bridge: usize, learning: Learning) {
+        self.bridges.insert(bridge, Learned { fdb: Arc::new(Fdb::new(learning.capacity)), aging: learning.aging });
+    }
+
+    fn set_bridge(&mut self, bridge: usize, learning: Learning) {
+        let Some(learned) = self.bridges.get_mut(&bridge) else { return };
+        learned.aging = learning.aging;
+        if learned.fdb.stats().limit != learning.capacity as u64 {
+            // A table has its size for life: addresses are learned anew, static ones are carried over.
+            let fdb = Fdb::new(learning.capacity);
+            for entry in learned.fdb.entries(now_s()).iter().filter(|entry| entry.age_s.is_none()) {
+                fdb.add_static(entry.mac, entry.vlan, entry.port);
+            }
+            learned.fdb = Arc::new(fdb);
+        }
+    }
+
+    fn remove_bridge(&mut self, bridge: usize) {
+        self.bridges.remove(&bridge);
+    }
+
+    fn fdb(&self, bridge: usize) -> Vec<FdbEntry> {
+        let entries = self.fdb_of(bridge).map(|fdb| fdb.entries(now_s())).unwrap_or_default();
+        let entry = |entry: &ringswitch_dataplane::pipeline::FdbEntry| FdbEntry {
+            vlan: entry.vlan,
+            mac: entry.mac,
+            port: entry.port,
+            age: entry.age_s.map(u64::from),
+        };
+        entries.iter().map(entry).collect()
+    }
+
+    fn fdb_flush(&mut self, bridge: usize, filter: FdbFilter) -> usize {
+        let meant = |entry: &ringswitch_dataplane::pipeline::FdbEntry| {
+            entry.age_s.is_some()
+                && filter.port.is_none_or(|port| entry.port == port)
+                && filter.vlan.is_none_or(|vlan| entry.vlan == vlan)
+        };
+        self.fdb_of(bridge).map_or(0, |fdb| fdb.flush(meant))
+    }
+
+    fn fdb_add(&mut self, bridge: usize, vlan: u16, mac: Mac, port: PortId) -> Result<(), String> {
+        let added = self.fdb_of(bridge).is_some_and(|fdb| fdb.add_static(mac, vlan, port));
+        if added { Ok(()) } else { Err("the table has no room for another static address".to_owned()) }
+    }
+
+    fn fdb_remove(&mut self, bridge: usize, vlan: u16, mac: Mac) -> bool {
+        let gone = |fdb: &Fdb| fdb.flush(|entry| entry.mac == mac && entry.vlan == vlan);
+        self.fdb_of(bridge).map_or(0, gone) > 0
+    }
+
+    fn fdb_stats(&self, bridge: usize) -> FdbStats {
+        let Some(fdb) = self.fdb_of(bridge) else { return FdbStats::default() };
+        let stats = fdb.stats();
+        let fixed = fdb.entries(now_s()).iter().filter(|entry| entry.age_s.is_none()).count();
+        FdbStats {
+            entries: stats.current,
+            capacity: stats.limit,
+            static_entries: fixed as u64,
+            learned: stats.learned,
+            expired: stats.expired,
+            evicted: stats.evicted,
+            moved: stats.moved,
+        }
+    }
+
+    fn publish(&mut self, view: View<'_>) -> u64 {
+        let mut snapshot = Snapshot::default();
+        for (index, bridge) in view.bridges.iter().enumerate() {
+            let bridge = bridge.as_ref().zip(self.bridges.get(&index)).map(|(bridge, learned)| {
+                let entry = |port: &crate::engine::PortView<'_>| {
+                    let Opened { tx, counters, .. } = self.ports.get(&port.id)?;
+                    let (tx, counters) = (Arc::clone(tx), Arc::clone(counters));
+                    let vlan = options::vlan(&port.vlan);
+                    Some(PortEntry { id: port.id, number: port.number, bridge: index, tx, counters, vlan })
+                };
+                let entries: Vec<PortEntry> = bridge.ports.iter().filter_map(entry).collect();
+                let ports = Arc::new(BridgePorts::new(&entries));
+                for entry in entries {
+                    let place = usize::from(entry.id.0);
+                    snapshot.ports.resize(snapshot.ports.len().max(place + 1), None);
+                    snapshot.ports[place] = Some(Arc::new(entry));
+                }
+                self.version += 1;
+                Arc::new(Bridge::new(self.version, bridge.table.clone(), Arc::clone(&learned.fdb), ports))
+            });
+            snapshot.bridges.push(bridge);
+        }
+        self.workers.publish(snapshot)
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.workers.acknowledged()
+    }
+
+    fn tend(&mut self) {
+        for bridge in self.bridges.values() {
+            bridge.fdb.age(now_s(), bridge.aging);
+        }
+        self.workers.collect();
+    }
+
+    fn lanes(&self) -> usize {
+        self.workers.count()
+    }
+
+    fn workers(&self) -> Vec<WorkerReport> {
+        let report = |(stats, &cpu): (ringswitch_dataplane::worker::WorkerTotals, &usize)| WorkerReport {
+            cpu,
+            passes: stats.passes,
+            batches: stats.batches,
+            packets: stats.packets,
+            busy_cycles: stats.busy_cycles,
+            idle_cycles: stats.idle_cycles,
+            sleeps: stats.sleeps,
+            port_hits: stats.port_hits,
+            cache_hits: stats.cache_hits,
+            walks: stats.walks,
+        };
+        self.workers.stats().into_iter().zip(self.workers.cpus()).map(report).collect()
+    }
+
+    fn queues(&self) -> Vec<QueueReport> {
+        let report = |queue: &ringswitch_dataplane::worker::QueuePlacement| QueueReport {
+            worker: queue.worker,
+            cpu: self.workers.cpus()[queue.worker],
+            port: self.ports.get(&queue.port).map_or_else(String::new, |port| port.name.to_string()),
+            queue: queue.index,
+            packets: queue.packets,
+        };
+        self.workers.queues().iter().map(report).collect()
+    }
+}
+
+fn open(name: &str, port: &Port, context: PortContext) -> Result<Device, String> {
+    match port.port_type() {
+        Some(PortType::VhostUser) => {
+            let options = options::vhost(&port.settings)?;
+            VhostPort::open(options, context).map(Device::Vhost).map_err(|error| chain(&error))
+        }
+        Some(PortType::AfXdp) => {
+            let options = options::xdp(name, &port.settings)?;
+            XdpPort::open(options, context).map(Device::Xdp).map_err(|error| chain(&error))
+        }
+        Some(PortType::Tap | PortType::Internal) => {
+            TapPort::open(options::tap(name, &port.settings), context).map(Device::Tap).map_err(|error| chain(&error))
+        }
+        None => Err("it has no type".to_owned()),
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn now_s() -> u32 {
+    (coarse_ms() / 1000) as u32
+}

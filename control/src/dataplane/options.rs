@@ -1,0 +1,162 @@
+//! Settings, in the words of the dataplane.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use ringswitch_dataplane::pipeline::{Native, VlanMode, VlanSet};
+use ringswitch_dataplane::port::tap::TapOptions;
+use ringswitch_dataplane::port::vhost::{FeatureSwitches, Mode, VhostOptions, VhostStatus};
+use ringswitch_dataplane::port::xdp::{AttachMode, PassFilter, XdpMode, XdpOptions, XdpStatus};
+use ringswitch_dataplane::worker::{IdlePolicy, WorkersConfig};
+
+use crate::model::{NativeTag, Port, PortType, Settings, Vlan};
+
+/// Flows that a worker's cache of a bridge remembers, when the file does not say.
+const CACHE_ENTRIES: u64 = 1 << 16;
+/// Transmit slots of a port that is not asked for a number of queues.
+const TX_QUEUES: u64 = 64;
+
+/// What the workers are started with.
+pub fn workers(settings: &Settings, allowed_cpus: &[usize]) -> WorkersConfig {
+    let cpus: Vec<usize> = match settings.numbers("cpus") {
+        Some(cpus) => cpus.iter().map(|&cpu| cpu as usize).collect(),
+        None => allowed_cpus.last().copied().into_iter().collect(),
+    };
+    let spin = settings.number("spin-us").map_or(IdlePolicy::default().spin, |us| Some(Duration::from_micros(us)));
+    let idle = IdlePolicy { spin: if settings.text("idle") == Some("spin") { None } else { spin } };
+    WorkersConfig { cpus, cache_entries: settings.number("cache-entries").unwrap_or(CACHE_ENTRIES) as usize, idle }
+}
+
+/// Transmit slots that the port may ever need.
+pub fn tx_queues(port: &Port) -> usize {
+    let queues = match port.port_type() {
+        Some(PortType::VhostUser) => queue_pairs(&port.settings),
+        Some(PortType::AfXdp) => port.settings.number("n_rxq").unwrap_or(TX_QUEUES),
+        _ => 1,
+    };
+    queues as usize
+}
+
+fn queue_pairs(settings: &Settings) -> u64 {
+    settings.number("queues").unwrap_or(1)
+}
+
+/// A vhost-user port's options.
+pub fn vhost(settings: &Settings) -> Result<VhostOptions, String> {
+    let mut options = VhostOptions::new(settings.text("path").unwrap_or_default());
+    if settings.text("mode") == Some("client") {
+        options.mode = Mode::Client;
+    }
+    options.owner = settings.text("owner").map(|owner| id_of(owner, "/etc/passwd", "user")).transpose()?;
+    options.group = settings.text("group").map(|group| id_of(group, "/etc/group", "group")).transpose()?;
+    options.socket_mode = settings.text("permissions").and_then(|octal| u32::from_str_radix(octal, 8).ok());
+    options.queue_pairs = queue_pairs(settings) as u16;
+    let all = FeatureSwitches::default();
+    options.features = FeatureSwitches {
+        packed: settings.flag("packed").unwrap_or(all.packed),
+        mrg_rxbuf: settings.flag("mrg-rxbuf").unwrap_or(all.mrg_rxbuf),
+        indirect: settings.flag("indirect").unwrap_or(all.indirect),
+        event_idx: settings.flag("event-idx").unwrap_or(all.event_idx),
+        in_order: settings.flag("in-order").unwrap_or(all.in_order),
+    };
+    Ok(options)
+}
+
+/// An AF_XDP port's options.
+pub fn xdp(name: &str, settings: &Settings) -> Result<XdpOptions, String> {
+    let mut options = XdpOptions::new(settings.text("netdev").unwrap_or(name));
+    options.queues = settings.number("n_rxq").map(|queues| queues as u16);
+    (options.mode, options.zero_copy) = match settings.text("xdp-mode") {
+        Some("native-with-zerocopy") => (XdpMode::Native, Some(true)),
+        Some("native") => (XdpMode::Native, Some(false)),
+        Some("generic") => (XdpMode::Generic, Some(false)),
+        _ => (XdpMode::Auto, None),
+    };
+    options.busy_poll_us = settings.number("busy-poll").map(|us| us as u32);
+    let pass = settings.text("pass").into_iter().flat_map(|list| list.split(',')).map(str::trim);
+    options.pass =
+        pass.map(|test| test.parse::<PassFilter>().map_err(|error| error.to_string())).collect::<Result<_, _>>()?;
+    if let Some(frames) = settings.number("frames") {
+        (options.rx_frames, options.tx_frames) = (frames as u32, frames as u32);
+    }
+    Ok(options)
+}
+
+/// A tap's options.
+pub fn tap(name: &str, settings: &Settings) -> TapOptions {
+    let mut options = TapOptions::new(settings.text("netdev").unwrap_or(name));
+    if let Some(mtu) = settings.number("mtu_request") {
+        options.mtu = mtu as u32;
+    }
+    options
+}
+
+/// What `get interface NAME status` shows of an AF_XDP port.
+pub fn xdp_status(status: &XdpStatus) -> BTreeMap<String, String> {
+    let mode = match status.mode {
+        None => "none",
+        Some(AttachMode::Native) => "native",
+        Some(AttachMode::Generic) => "generic",
+    };
+    let counters = &status.counters;
+    BTreeMap::from([
+        ("xdp_mode".to_owned(), mode.to_owned()),
+        ("zero_copy".to_owned(), status.zero_copy.to_string()),
+        ("queues".to_owned(), status.queue_count.to_string()),
+        ("mtu".to_owned(), status.mtu.to_string()),
+        ("rx_dropped".to_owned(), counters.rx_dropped.to_string()),
+        ("rx_ring_full".to_owned(), counters.rx_ring_full.to_string()),
+        ("fill_ring_empty".to_owned(), counters.fill_ring_empty.to_string()),
+        ("invalid_descs".to_owned(), counters.invalid_descs.to_string()),
+    ])
+}
+
+/// The number of a user or group: itself, or looked up by name in the system's file.
+fn id_of(name: &str, file: &str, what: &str) -> Result<u32, String> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    let text = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    let line = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name);
+    let id = line.and_then(|fields| fields.get(2)?.parse().ok());
+    id.ok_or_else(|| format!("no {what} named {name}"))
+}
+
+/// What `get interface NAME status` shows of a vhost-user port.
+pub fn vhost_status(status: &VhostStatus) -> BTreeMap<String, String> {
+    let mut shown = BTreeMap::from([
+        ("connected".to_owned(), status.connected.to_string()),
+        ("connections".to_owned(), status.connections.to_string()),
+        ("requests".to_owned(), status.requests.to_string()),
+        ("features".to_owned(), format!("{:#x}", status.features)),
+        ("protocol_features".to_owned(), format!("{:#x}", status.protocol_features)),
+        ("memory_regions".to_owned(), status.memory_regions.to_string()),
+        ("memory_bytes".to_owned(), status.memory_bytes.to_string()),
+    ]);
+    for ring in &status.rings {
+        let words = [(ring.enabled, "enabled"), (ring.live, "live"), (ring.kick, "kick"), (ring.call, "call")];
+        let words: Vec<_> = words.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
+        shown.insert(format!("ring_{}", ring.index), format!("{} descriptors: {}", ring.size, words.join(" ")));
+    }
+    if !status.problem.is_empty() {
+        shown.insert("problem".to_owned(), status.problem.clone());
+    }
+    shown
+}
+
+/// The VLANs of a port.
+pub fn vlan(vlan: &Vlan) -> VlanMode {
+    match vlan {
+        Vlan::Access(0) => VlanMode::Trunk { allowed: VlanSet::of([0]), native: Native::None },
+        Vlan::Access(vid) => VlanMode::Access(*vid),
+        Vlan::Trunk { allowed, native } => VlanMode::Trunk {
+            allowed: if allowed.is_empty() { VlanSet::all() } else { VlanSet::of(allowed.iter().copied()) },
+            native: match native {
+                None => Native::None,
+                Some((vid, NativeTag::Tagged)) => Native::Tagged(*vid),
+                Some((vid, NativeTag::Untagged)) => Native::Untagged(*vid),
+            },
+        },
+    }
+}

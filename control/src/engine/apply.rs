@@ -1,0 +1,256 @@
+//! The one door: carries out a plan, all of it or nothing.
+//!
+//! Devices are opened and closed step by step and each step notes how it is undone; numbers and flow tables change in a
+//! clone of the state, which replaces the state when every step succeeded. Workers see the result as one snapshot.
+
+use ringswitch_dataplane::flow::Filter;
+use ringswitch_dataplane::port::{PortEvent, PortId};
+use ringswitch_dataplane::sys::clock::coarse_ms;
+use tracing::{debug, error, warn};
+
+use super::state::State;
+use super::{Dataplane, Engine, Learning};
+use crate::flows;
+use crate::model::{self, Bridge, Port, Record, Settings, Switch, port_column};
+use crate::plan::{Change, plan};
+use crate::report::LOCAL;
+
+/// How a step is taken back.
+enum Undo {
+    Close(PortId),
+    Forget(PortId),
+    Reopen(PortId),
+    RemoveBridge(usize),
+}
+
+/// What is done when every step succeeded and workers were told.
+enum Finally {
+    Forget(PortId),
+    RemoveBridge(usize),
+}
+
+struct Steps {
+    next: State,
+    undo: Vec<Undo>,
+    /// Bridges' other limits, set when every step succeeded.
+    learning: Vec<(usize, Learning)>,
+    finally: Vec<Finally>,
+}
+
+impl<D: Dataplane> Engine<D> {
+    /// Makes the running switch the wanted one.
+    ///
+    /// # Errors
+    /// Everything that does not fit together, or the first change that failed. Nothing is changed then.
+    pub(super) fn apply(&mut self, wanted: Switch) -> Result<(), String> {
+        let problems = model::check(&wanted, &self.allowed_cpus);
+        if !problems.is_empty() {
+            return Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+        }
+        let changes = plan(&self.model, &wanted);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut steps = Steps { next: self.state.clone(), undo: Vec::new(), learning: Vec::new(), finally: Vec::new() };
+        for change in &changes {
+            debug!(?change, "applying");
+            if let Err(why) = self.step(change, &mut steps) {
+                self.undo(steps.undo);
+                return Err(why);
+            }
+        }
+        self.state = steps.next;
+        self.model = wanted;
+        for (bridge, learning) in steps.learning {
+            self.dataplane.set_bridge(bridge, learning);
+        }
+        self.publish();
+        for last in steps.finally {
+            match last {
+                Finally::Forget(id) => {
+                    self.retiring.push((self.epoch, id));
+                    self.forget(id);
+                }
+                Finally::RemoveBridge(bridge) => self.dataplane.remove_bridge(bridge),
+            }
+        }
+        self.drain_events();
+        Ok(())
+    }
+
+    fn step(&mut self, change: &Change, steps: &mut Steps) -> Result<(), String> {
+        match change {
+            Change::SetWorkers { .. } => Err("[workers] changed: that needs a restart of the daemon".to_owned()),
+            Change::AddBridge { bridge, settings } => self.add_bridge(bridge, settings, steps),
+            Change::RemoveBridge { bridge } => self.remove_bridge(bridge, steps),
+            Change::SetBridge { bridge, settings } => {
+                steps.learning.push((steps.next.bridge(bridge)?, learning(settings)));
+                Ok(())
+            }
+            Change::AddPort { bridge, port, spec } => {
+                let number =
+                    steps.next.number(steps.next.bridge(bridge)?, spec.settings.number("ofport_request"), None)?;
+                self.add_port(bridge, port, spec, number, steps)
+            }
+            Change::OpenPort { port, spec, .. } => {
+                let id = steps.id(port)?;
+                steps.set(id, spec)?;
+                self.open(id, steps)
+            }
+            Change::SetPort { port, spec, .. } => {
+                let id = steps.id(port)?;
+                steps.set(id, spec)
+            }
+            Change::ClosePort { port, .. } => {
+                let id = steps.id(port)?;
+                self.close(id, steps);
+                Ok(())
+            }
+            Change::RemovePort { port, .. } => {
+                let id = steps.id(port)?;
+                self.close(id, steps);
+                steps.next.remove_port(id);
+                steps.finally.push(Finally::Forget(id));
+                Ok(())
+            }
+            Change::AddFlow { bridge, flow } => {
+                let flow = flows::parse(flow, &steps.next.port_names(bridge)?)?;
+                let lanes = self.dataplane.lanes();
+                steps.next.bridge_mut(bridge)?.table.insert(flow, coarse_ms(), lanes);
+                Ok(())
+            }
+            Change::RemoveFlow { bridge, flow } => self.remove_flow(bridge, flow, steps),
+        }
+    }
+
+    /// A flow of the file names ports as they were when it was added; when such a port is gone since, the flow stays.
+    fn remove_flow(&mut self, bridge: &str, text: &str, steps: &mut Steps) -> Result<(), String> {
+        match flows::parse(text, &self.state.port_names(bridge)?) {
+            Ok(flow) => drop(steps.next.bridge_mut(bridge)?.table.remove(&Filter::strict(&flow))),
+            Err(why) => warn!(bridge, "a flow that left the file stays: {why}"),
+        }
+        Ok(())
+    }
+
+    fn add_bridge(&mut self, name: &str, settings: &Settings, steps: &mut Steps) -> Result<(), String> {
+        // A place that the last snapshot uses is not taken in the same transaction.
+        let in_use = |index: usize| matches!(self.state.bridges.get(index), Some(Some(_)));
+        let index = steps.next.add_bridge(name, in_use);
+        self.dataplane.add_bridge(index, learning(settings));
+        steps.undo.push(Undo::RemoveBridge(index));
+        let mut local = Port::default();
+        port_column(&mut local, Record::Interface, "type=internal").map_err(|error| error.to_string())?;
+        if let Err(why) = self.add_port(name, name, &local, LOCAL, steps) {
+            warn!(bridge = name, "the bridge works without its own port: {why}");
+        }
+        Ok(())
+    }
+
+    fn remove_bridge(&mut self, name: &str, steps: &mut Steps) -> Result<(), String> {
+        let index = steps.next.bridge(name)?;
+        let ports: Vec<PortId> = steps.next.ports_of(index).iter().map(|port| port.id).collect();
+        for id in ports {
+            self.close(id, steps);
+            steps.next.remove_port(id);
+            steps.finally.push(Finally::Forget(id));
+        }
+        steps.next.bridges[index] = None;
+        steps.finally.push(Finally::RemoveBridge(index));
+        Ok(())
+    }
+
+    fn add_port(
+        &mut self,
+        bridge: &str,
+        name: &str,
+        spec: &Port,
+        number: u32,
+        steps: &mut Steps,
+    ) -> Result<(), String> {
+        let bridge = steps.next.bridge(bridge)?;
+        let in_use =
+            |id: PortId| self.state.port(id).is_some() || self.retiring.iter().any(|&(_, retiring)| retiring == id);
+        let id = steps.next.add_port(bridge, name, spec, number, in_use)?;
+        if let Err(why) = self.open(id, steps) {
+            steps.next.remove_port(id);
+            self.forget(id);
+            return Err(why);
+        }
+        // Taken back last step first: it is closed, then forgotten.
+        let closing = steps.undo.pop_if(|undo| matches!(undo, Undo::Close(_)));
+        steps.undo.push(Undo::Forget(id));
+        steps.undo.extend(closing);
+        Ok(())
+    }
+
+    /// Opens the port's device unless the operator turned it off.
+    fn open(&mut self, id: PortId, steps: &mut Steps) -> Result<(), String> {
+        let Some(port) = steps.next.port_mut(id) else { return Ok(()) };
+        let link = if port.spec.admin_up() { "waiting for the peer" } else { "admin_state is down" };
+        self.links.insert(id, (port.name.clone(), PortEvent::Down(link.to_owned())));
+        if port.spec.admin_up() {
+            self.dataplane.open_port(id, &port.name, &port.spec).map_err(|why| format!("port {}: {why}", port.name))?;
+            port.open = true;
+            steps.undo.push(Undo::Close(id));
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, id: PortId, steps: &mut Steps) {
+        let Some(port) = steps.next.port_mut(id).filter(|port| port.open) else { return };
+        port.open = false;
+        self.dataplane.close_port(id);
+        // What it told before it closed is no news about what is opened next.
+        self.drain_events();
+        steps.undo.push(Undo::Reopen(id));
+    }
+
+    fn forget(&mut self, id: PortId) {
+        self.dataplane.forget_port(id);
+        self.links.remove(&id);
+    }
+
+    /// Takes steps back, the last one first. The state was not touched.
+    fn undo(&mut self, steps: Vec<Undo>) {
+        for step in steps.into_iter().rev() {
+            match step {
+                Undo::Close(id) => self.dataplane.close_port(id),
+                Undo::Forget(id) => self.forget(id),
+                Undo::RemoveBridge(bridge) => self.dataplane.remove_bridge(bridge),
+                Undo::Reopen(id) => {
+                    let Some(port) = self.state.port_mut(id) else { continue };
+                    let mut link = "waiting for the peer".to_owned();
+                    if let Err(why) = self.dataplane.open_port(id, &port.name, &port.spec) {
+                        error!(port = %port.name, "cannot be opened again: {why}");
+                        port.open = false;
+                        link = why;
+                    }
+                    self.links.insert(id, (port.name.clone(), PortEvent::Down(link)));
+                }
+            }
+        }
+        self.drain_events();
+        self.publish();
+    }
+}
+
+impl Steps {
+    fn id(&self, port: &str) -> Result<PortId, String> {
+        self.next.port_named(port).map(|port| port.id).ok_or_else(|| format!("no port named {port}"))
+    }
+
+    fn set(&mut self, id: PortId, spec: &Port) -> Result<(), String> {
+        let Some((bridge, own)) = self.next.port(id).map(|port| (port.bridge, port.number)) else { return Ok(()) };
+        let number = self.next.number(bridge, spec.settings.number("ofport_request"), Some(own))?;
+        if let Some(port) = self.next.port_mut(id) {
+            port.number = number;
+            port.spec = spec.clone();
+        }
+        Ok(())
+    }
+}
+
+fn learning(settings: &Settings) -> Learning {
+    let bridge = Bridge { settings: settings.clone(), ..Bridge::default() };
+    Learning { capacity: bridge.mac_table_size(), aging: bridge.mac_aging_time() }
+}

@@ -1,0 +1,269 @@
+//! The running switch as control knows it: which bridges and ports there are, their numbers, their flow tables; and the
+//! one door ([`apply`]) through which it changes.
+//!
+//! Everything here runs on the control thread. Trust: commands were parsed but may ask for nonsense: every refusal is an
+//! error text, and nothing is half applied. Neighbours: [`Dataplane`] is what it drives, `rpc` and `daemon` call it.
+
+mod apply;
+mod flows;
+mod query;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use ringswitch_dataplane::flow::{FlowTable, Mac};
+use ringswitch_dataplane::packet::PortTotals;
+use ringswitch_dataplane::port::{PortEvent, PortId};
+use tracing::{info, warn};
+
+use crate::command::{Command, edit};
+use crate::config;
+use crate::merge::merge;
+use crate::model::{Port, Switch, Vlan};
+use crate::report::{FdbStats, QueueReport, WorkerReport};
+
+use state::State;
+
+/// What workers are to see next.
+pub struct View<'a> {
+    /// By bridge index; indices are dense and reused.
+    pub bridges: Vec<Option<BridgeView<'a>>>,
+}
+
+/// A bridge of a [`View`].
+pub struct BridgeView<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its flows.
+    pub table: &'a FlowTable,
+    /// Its open ports.
+    pub ports: Vec<PortView<'a>>,
+}
+
+/// A port of a [`View`].
+pub struct PortView<'a> {
+    /// Its place.
+    pub id: PortId,
+    /// Its name.
+    pub name: &'a str,
+    /// OpenFlow number.
+    pub number: u32,
+    /// The VLANs it carries.
+    pub vlan: Vlan,
+}
+
+/// A learned or static address, as the dataplane has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FdbEntry {
+    /// The VLAN; 0 for none.
+    pub vlan: u16,
+    /// The address.
+    pub mac: Mac,
+    /// Behind which port.
+    pub port: PortId,
+    /// Seconds since it was seen; none when it is static.
+    pub age: Option<u64>,
+}
+
+/// Which addresses to forget. Static ones stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FdbFilter {
+    /// Only those behind this port.
+    pub port: Option<PortId>,
+    /// Only those of this VLAN.
+    pub vlan: Option<u16>,
+}
+
+/// How much a bridge learns, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learning {
+    /// Most addresses.
+    pub capacity: usize,
+    /// Seconds until a silent one is forgotten.
+    pub aging: u32,
+}
+
+/// What control drives: devices, learning tables and workers. `dataplane.rs` implements it with the real ones.
+pub trait Dataplane {
+    /// Opens the port's device or socket and gives its queues to workers. Its counters start at zero when the id is new,
+    /// and go on when it was closed only.
+    ///
+    /// # Errors
+    /// Why not, with the path or device in it.
+    fn open_port(&mut self, id: PortId, name: &str, port: &Port) -> Result<(), String>;
+    /// Closes it: rings go back to the peer, programs and sockets are removed.
+    fn close_port(&mut self, id: PortId);
+    /// Forgets the counters of a closed port.
+    fn forget_port(&mut self, id: PortId);
+    /// What the port tells about itself, by name.
+    fn port_status(&self, id: PortId) -> BTreeMap<String, String>;
+    /// Its counters.
+    fn port_totals(&self, id: PortId) -> PortTotals;
+
+    /// A learning table for this bridge.
+    fn add_bridge(&mut self, bridge: usize, learning: Learning);
+    /// Other limits; what was learned stays as far as it fits.
+    fn set_bridge(&mut self, bridge: usize, learning: Learning);
+    /// The bridge is gone.
+    fn remove_bridge(&mut self, bridge: usize);
+    /// Everything in the bridge's learning table.
+    fn fdb(&self, bridge: usize) -> Vec<FdbEntry>;
+    /// Forgets learned addresses; returns how many.
+    fn fdb_flush(&mut self, bridge: usize, filter: FdbFilter) -> usize;
+    /// Adds a static address.
+    ///
+    /// # Errors
+    /// When the table is full of static ones.
+    fn fdb_add(&mut self, bridge: usize, vlan: u16, mac: Mac, port: PortId) -> Result<(), String>;
+    /// Removes an address, static or not; false when it is not there.
+    fn fdb_remove(&mut self, bridge: usize, vlan: u16, mac: Mac) -> bool;
+    /// The table's counts.
+    fn fdb_stats(&self, bridge: usize) -> FdbStats;
+
+    /// Publishes a snapshot to all workers and returns its epoch; does not wait for them.
+    fn publish(&mut self, view: View<'_>) -> u64;
+    /// The lowest epoch that every worker uses.
+    fn acknowledged(&self) -> u64;
+    /// Now and then: silent addresses go, and whatever no worker uses any more is freed.
+    fn tend(&mut self);
+
+    /// Workers there are: lanes of every counter.
+    fn lanes(&self) -> usize;
+    /// What the workers did.
+    fn workers(&self) -> Vec<WorkerReport>;
+    /// Which worker polls which queue.
+    fn queues(&self) -> Vec<QueueReport>;
+}
+
+/// The switch. See the file's head.
+pub struct Engine<D> {
+    dataplane: D,
+    /// What is running, as it was asked for.
+    model: Switch,
+    /// The file, and what it said when it was loaded last.
+    file: Option<(PathBuf, Switch)>,
+    state: State,
+    epoch: u64,
+    /// Ids of ports that went, usable again when every worker uses this epoch.
+    retiring: Vec<(u64, PortId)>,
+    events: Receiver<(PortId, PortEvent)>,
+    /// What each port told last, and its name.
+    links: BTreeMap<PortId, (Name, PortEvent)>,
+    allowed_cpus: Vec<usize>,
+}
+
+impl<D: Dataplane> Engine<D> {
+    /// An empty switch. `events` is what ports send to; `workers` is what the workers were started with.
+    pub fn new(
+        dataplane: D,
+        started: &Switch,
+        events: Receiver<(PortId, PortEvent)>,
+        allowed_cpus: Vec<usize>,
+    ) -> Self {
+        let model = Switch { workers: started.workers.clone(), ..Switch::default() };
+        let (state, retiring, links) = (State::default(), Vec::new(), BTreeMap::new());
+        Self { dataplane, model, file: None, state, epoch: 0, retiring, events, links, allowed_cpus }
+    }
+
+    /// Makes the loaded file true.
+    ///
+    /// # Errors
+    /// The first change that failed; those before it are undone.
+    pub fn start(&mut self, file: Option<PathBuf>, switch: Switch) -> Result<(), String> {
+        self.apply(switch.clone())?;
+        self.file = file.map(|file| (file, switch));
+        Ok(())
+    }
+
+    /// Runs commands as one transaction.
+    ///
+    /// # Errors
+    /// The first command or change that failed; nothing is changed then.
+    pub fn transact(&mut self, commands: &[Command]) -> Result<Vec<serde_json::Value>, String> {
+        let mut wanted = self.model.clone();
+        commands.iter().try_for_each(|command| edit(&mut wanted, command))?;
+        self.apply(wanted)?;
+        commands.iter().map(|command| self.answer(command)).collect()
+    }
+
+    /// Reads the file again (or another one), and carries over what changed in it.
+    ///
+    /// # Errors
+    /// Everything wrong with the file, every contradiction, or the change that failed; nothing is changed then.
+    pub fn reload(&mut self, other: Option<&Path>) -> Result<(), String> {
+        let loaded = self.file.as_ref();
+        let file = other
+            .map(Path::to_owned)
+            .or_else(|| loaded.map(|(file, _)| file.clone()))
+            .ok_or("no configuration file was given, neither now nor at the start")?;
+        let read = config::load(&file, &self.allowed_cpus).map_err(|errors| errors.to_string())?;
+        let nothing = Switch { workers: self.model.workers.clone(), ..Switch::default() };
+        let base = loaded.map_or(&nothing, |(_, base)| base);
+        let wanted = merge(base, &read, &self.model).map_err(|conflicts| conflicts.join("\n"))?;
+        self.apply(wanted)?;
+        info!(file = %file.display(), "loaded");
+        self.file = Some((file, read));
+        Ok(())
+    }
+
+    /// Takes in what ports told.
+    pub fn drain_events(&mut self) {
+        while let Ok((id, event)) = self.events.try_recv() {
+            let Some((port, link)) = self.links.get_mut(&id) else { continue };
+            match &event {
+                PortEvent::Up(how) => info!(%port, "up: {how}"),
+                PortEvent::Down(why) => info!(%port, "down: {why}"),
+                PortEvent::Faulted(why) => warn!(%port, "faulted: {why}"),
+            }
+            *link = event;
+        }
+    }
+
+    /// Now and then (every 250 ms or so): flows and addresses time out, what is not used any more is freed.
+    pub fn tend(&mut self, now_ms: u64) {
+        self.expire_flows(now_ms);
+        self.dataplane.tend();
+        let acknowledged = self.dataplane.acknowledged();
+        self.retiring.retain(|&(epoch, _)| epoch > acknowledged);
+    }
+
+    /// Closes every port. The switch is empty after that.
+    pub fn stop(&mut self) {
+        for id in self.state.open_ports() {
+            self.dataplane.close_port(id);
+        }
+        self.state = State::default();
+        self.model = Switch::default();
+        self.publish();
+    }
+
+    /// What is running, as a configuration file.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        config::to_toml(&self.model)
+    }
+
+    /// Workers' counts.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerReport> {
+        self.dataplane.workers()
+    }
+
+    /// Who polls what.
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueueReport> {
+        self.dataplane.queues()
+    }
+
+    fn publish(&mut self) {
+        self.epoch = self.dataplane.publish(View { bridges: self.state.view() });
+    }
+}
+
+/// A port's name, shared with its threads.
+pub(crate) type Name = Arc<str>;

@@ -1,0 +1,159 @@
+//! Bridges and ports that exist, with the numbers they were given. Cheap to clone: a transaction edits a clone.
+
+use ringswitch_dataplane::flow::FlowTable;
+use ringswitch_dataplane::port::{MAX_PORTS, PortId};
+
+use super::{BridgeView, Name, PortView};
+use crate::flows::Ports;
+use crate::model::Port;
+use crate::report::LOCAL;
+
+/// Highest OpenFlow number of a port; above are reserved ones (`OFPP_MAX` of OpenFlow 1.0).
+const NUMBER_MAX: u32 = 0xfeff;
+
+/// See the file's head.
+#[derive(Clone, Default)]
+pub struct State {
+    /// By index; indices are reused.
+    pub bridges: Vec<Option<BridgeSlot>>,
+    /// By [`PortId`].
+    ports: Vec<Option<PortSlot>>,
+}
+
+/// A bridge that exists.
+#[derive(Clone)]
+pub struct BridgeSlot {
+    pub name: String,
+    pub table: FlowTable,
+}
+
+/// A port that exists.
+#[derive(Clone)]
+pub struct PortSlot {
+    pub id: PortId,
+    pub name: Name,
+    /// Index of its bridge.
+    pub bridge: usize,
+    pub number: u32,
+    pub spec: Port,
+    /// False while its `admin_state` is down.
+    pub open: bool,
+}
+
+impl State {
+    /// The index of this bridge.
+    pub fn bridge(&self, name: &str) -> Result<usize, String> {
+        let named = |slot: &Option<BridgeSlot>| slot.as_ref().is_some_and(|bridge| bridge.name == name);
+        self.bridges.iter().position(named).ok_or_else(|| format!("no bridge named {name}"))
+    }
+
+    /// The bridge with this index, which exists.
+    pub fn bridge_mut(&mut self, name: &str) -> Result<&mut BridgeSlot, String> {
+        let index = self.bridge(name)?;
+        self.bridges[index].as_mut().ok_or_else(|| format!("no bridge named {name}"))
+    }
+
+    /// Puts a bridge into the first place that `taken` does not rule out.
+    pub fn add_bridge(&mut self, name: &str, taken: impl Fn(usize) -> bool) -> usize {
+        let slot = BridgeSlot { name: name.to_owned(), table: FlowTable::new() };
+        let free = |index: &usize| self.bridges.get(*index).is_none_or(Option::is_none) && !taken(*index);
+        let index = (0..).find(free).unwrap_or(self.bridges.len());
+        self.bridges.resize(self.bridges.len().max(index + 1), None);
+        self.bridges[index] = Some(slot);
+        index
+    }
+
+    pub fn ports(&self) -> impl Iterator<Item = &PortSlot> {
+        self.ports.iter().flatten()
+    }
+
+    /// The bridge's ports, by number.
+    pub fn ports_of(&self, bridge: usize) -> Vec<&PortSlot> {
+        let mut ports: Vec<_> = self.ports().filter(|port| port.bridge == bridge).collect();
+        ports.sort_by_key(|port| port.number);
+        ports
+    }
+
+    /// The names that flows of this bridge may use.
+    pub fn port_names(&self, bridge: &str) -> Result<Ports, String> {
+        let bridge = self.bridge(bridge)?;
+        let of_bridge = self.ports().filter(|port| port.bridge == bridge);
+        Ok(Ports::new(of_bridge.map(|port| (&*port.name, port.number))))
+    }
+
+    pub fn open_ports(&self) -> Vec<PortId> {
+        self.ports().filter(|port| port.open).map(|port| port.id).collect()
+    }
+
+    /// The port in this place.
+    pub fn port(&self, id: PortId) -> Option<&PortSlot> {
+        self.ports.get(usize::from(id.0))?.as_ref()
+    }
+
+    pub fn port_mut(&mut self, id: PortId) -> Option<&mut PortSlot> {
+        self.ports.get_mut(usize::from(id.0))?.as_mut()
+    }
+
+    pub fn port_named(&self, name: &str) -> Option<&PortSlot> {
+        self.ports().find(|port| &*port.name == name)
+    }
+
+    /// A port's name or number in this bridge.
+    pub fn port_of(&self, bridge: usize, name_or_number: &str) -> Result<&PortSlot, String> {
+        let number = if name_or_number == "LOCAL" { Some(LOCAL) } else { name_or_number.parse().ok() };
+        let is_it = |port: &&PortSlot| &*port.name == name_or_number || Some(port.number) == number;
+        let name = self.bridges[bridge].as_ref().map_or("", |bridge| &bridge.name);
+        self.ports()
+            .filter(|port| port.bridge == bridge)
+            .find(is_it)
+            .ok_or_else(|| format!("bridge {name} has no port {name_or_number}"))
+    }
+
+    /// Puts a port into the first place that `taken` does not rule out.
+    pub fn add_port(
+        &mut self,
+        bridge: usize,
+        name: &str,
+        spec: &Port,
+        number: u32,
+        taken: impl Fn(PortId) -> bool,
+    ) -> Result<PortId, String> {
+        let free = |id: &PortId| self.port(*id).is_none() && !taken(*id);
+        let id = (0..MAX_PORTS as u16)
+            .map(PortId)
+            .find(free)
+            .ok_or_else(|| format!("no place for another port, {MAX_PORTS} are in use"))?;
+        let index = usize::from(id.0);
+        self.ports.resize(self.ports.len().max(index + 1), None);
+        self.ports[index] = Some(PortSlot { id, name: name.into(), bridge, number, spec: spec.clone(), open: false });
+        Ok(id)
+    }
+
+    pub fn remove_port(&mut self, id: PortId) {
+        self.ports[usize::from(id.0)] = None;
+    }
+
+    /// The number asked for when it is free, otherwise the lowest that is. `own` may be kept.
+    pub fn number(&self, bridge: usize, wanted: Option<u64>, own: Option<u32>) -> Result<u32, String> {
+        let free = |number: &u32| {
+            own == Some(*number) || !self.ports().any(|port| port.bridge == bridge && port.number == *number)
+        };
+        let wanted = wanted.map(|number| number as u32).filter(free);
+        wanted.or(own).or_else(|| (1..=NUMBER_MAX).find(free)).ok_or_else(|| "no OpenFlow number is free".to_owned())
+    }
+
+    /// What workers are to see.
+    pub fn view<'a>(&'a self) -> Vec<Option<BridgeView<'a>>> {
+        let ports = |index| self.ports_of(index).into_iter().filter(|port| port.open).map(PortSlot::view).collect();
+        let bridge = |(index, slot): (usize, &'a Option<BridgeSlot>)| {
+            slot.as_ref().map(|bridge| BridgeView { name: &bridge.name, table: &bridge.table, ports: ports(index) })
+        };
+        self.bridges.iter().enumerate().map(bridge).collect()
+    }
+}
+
+impl PortSlot {
+    fn view(&self) -> PortView<'_> {
+        PortView { id: self.id, name: &self.name, number: self.number, vlan: self.spec.vlan() }
+    }
+}

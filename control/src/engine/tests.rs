@@ -1,0 +1,208 @@
+//! The engine against a recording dataplane: what is opened and closed, in which order, and what a failure leaves.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::*;
+
+/// Notes what it is told; refuses to open ports whose path is in `broken`.
+#[derive(Default)]
+struct Recorder {
+    log: Rc<RefCell<Vec<String>>>,
+    broken: Rc<RefCell<BTreeSet<String>>>,
+    epoch: u64,
+}
+
+impl Recorder {
+    fn note(&self, what: String) {
+        self.log.borrow_mut().push(what);
+    }
+}
+
+impl Dataplane for Recorder {
+    fn open_port(&mut self, id: PortId, name: &str, port: &Port) -> Result<(), String> {
+        let path = port.settings.text("path").unwrap_or("local");
+        if self.broken.borrow().contains(path) {
+            return Err(format!("{path} exists"));
+        }
+        self.note(format!("open {name} {path} as {}", id.0));
+        Ok(())
+    }
+
+    fn close_port(&mut self, id: PortId) {
+        self.note(format!("close {}", id.0));
+    }
+
+    fn forget_port(&mut self, id: PortId) {
+        self.note(format!("forget {}", id.0));
+    }
+
+    fn port_status(&self, _: PortId) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    fn port_totals(&self, _: PortId) -> PortTotals {
+        PortTotals::default()
+    }
+
+    fn add_bridge(&mut self, bridge: usize, _: Learning) {
+        self.note(format!("bridge {bridge}"));
+    }
+
+    fn set_bridge(&mut self, bridge: usize, learning: Learning) {
+        self.note(format!("bridge {bridge} ages in {}", learning.aging));
+    }
+
+    fn remove_bridge(&mut self, bridge: usize) {
+        self.note(format!("no bridge {bridge}"));
+    }
+
+    fn fdb(&self, _: usize) -> Vec<FdbEntry> {
+        Vec::new()
+    }
+
+    fn fdb_flush(&mut self, _: usize, _: FdbFilter) -> usize {
+        0
+    }
+
+    fn fdb_add(&mut self, _: usize, _: u16, _: Mac, _: PortId) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn fdb_remove(&mut self, _: usize, _: u16, _: Mac) -> bool {
+        false
+    }
+
+    fn fdb_stats(&self, _: usize) -> FdbStats {
+        FdbStats::default()
+    }
+
+    fn publish(&mut self, view: View<'_>) -> u64 {
+        let ports = view.bridges.iter().flatten().flat_map(|bridge| &bridge.ports);
+        let ports: Vec<_> = ports.map(|port| format!("{}={}", port.name, port.number)).collect();
+        self.epoch += 1;
+        self.log.borrow_mut().push(format!("publish {}", ports.join(" ")));
+        self.epoch
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.epoch
+    }
+
+    fn tend(&mut self) {}
+
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn workers(&self) -> Vec<WorkerReport> {
+        Vec::new()
+    }
+
+    fn queues(&self) -> Vec<QueueReport> {
+        Vec::new()
+    }
+}
+
+struct Bench {
+    engine: Engine<Recorder>,
+    log: Rc<RefCell<Vec<String>>>,
+    broken: Rc<RefCell<BTreeSet<String>>>,
+}
+
+impl Bench {
+    /// A switch with bridge br0 (without a port of its own, as for ordinary users) and these ports.
+    fn new(ports: &[&str]) -> Self {
+        let recorder = Recorder::default();
+        let (log, broken) = (Rc::clone(&recorder.log), Rc::clone(&recorder.broken));
+        broken.borrow_mut().insert("local".to_owned());
+        let (_, events) = crossbeam_channel::unbounded();
+        let mut bench = Self { engine: Engine::new(recorder, &Switch::default(), events, vec![0]), log, broken };
+        let mut commands = vec![Command::AddBr { bridge: "br0".to_owned(), may_exist: false }];
+        commands.extend(ports.iter().map(|name| add(name, &format!("/run/{name}"))));
+        bench.engine.transact(&commands).unwrap();
+        bench.taken();
+        bench
+    }
+
+    /// What was done since the last time.
+    fn taken(&mut self) -> Vec<String> {
+        self.log.take()
+    }
+}
+
+fn add(name: &str, path: &str) -> Command {
+    let columns = vec!["type=vhost-user".to_owned(), format!("path={path}")];
+    Command::AddPort { bridge: "br0".to_owned(), port: name.to_owned(), may_exist: false, columns }
+}
+
+fn set(table: &str, name: &str, column: &str) -> Command {
+    Command::Set { table: table.to_owned(), record: name.to_owned(), columns: vec![column.to_owned()] }
+}
+
+fn del(name: &str) -> Command {
+    Command::DelPort { bridge: None, port: name.to_owned(), if_exists: false }
+}
+
+#[test]
+fn ports_get_the_lowest_free_number_or_the_one_they_ask_for() {
+    let mut bench = Bench::new(&["vm1", "vm2"]);
+    bench.engine.transact(&[del("vm1")]).unwrap();
+    bench.engine.tend(0);
+    bench
+        .engine
+        .transact(&[add("vm3", "/run/vm3"), add("vm4", "/run/vm4"), set("interface", "vm4", "ofport_request=9")])
+        .unwrap();
+    assert_eq!(bench.taken().last().unwrap(), "publish vm3=1 vm2=2 vm4=9");
+    bench.engine.transact(&[set("interface", "vm3", "ofport_request=2")]).unwrap();
+    assert_eq!(bench.taken(), ["publish vm3=1 vm2=2 vm4=9"]);
+}
+
+#[test]
+fn what_was_opened_is_closed_again_when_a_later_step_fails() {
+    let mut bench = Bench::new(&["vm1"]);
+    bench.broken.borrow_mut().insert("/run/there".to_owned());
+    let commands = [del("vm1"), add("vm2", "/run/vm2"), add("vm3", "/run/there")];
+    assert_eq!(bench.engine.transact(&commands).unwrap_err(), "port vm3: /run/there exists");
+    assert_eq!(bench.taken(), ["open vm2 /run/vm2 as 1", "forget 2", "close 1", "forget 1", "publish vm1=1"]);
+    assert_eq!(bench.engine.transact(&[Command::ListPorts { bridge: "br0".to_owned() }]).unwrap()[0][0], "vm1");
+}
+
+#[test]
+fn a_port_that_has_to_reopen_gets_its_old_socket_back_when_the_new_one_cannot_be_had() {
+    let mut bench = Bench::new(&["vm1"]);
+    bench.broken.borrow_mut().insert("/run/there".to_owned());
+    bench.engine.transact(&[set("interface", "vm1", "options:path=/run/there")]).unwrap_err();
+    assert_eq!(bench.taken(), ["close 0", "open vm1 /run/vm1 as 0", "publish vm1=1"]);
+}
+
+#[test]
+fn a_tag_touches_no_device_and_admin_state_does() {
+    let mut bench = Bench::new(&["vm1"]);
+    bench.engine.transact(&[set("port", "vm1", "tag=5")]).unwrap();
+    assert_eq!(bench.taken(), ["publish vm1=1"]);
+    bench.engine.transact(&[set("interface", "vm1", "admin_state=down")]).unwrap();
+    assert_eq!(bench.taken(), ["close 0", "publish "]);
+    bench.engine.transact(&[set("interface", "vm1", "admin_state=up")]).unwrap();
+    assert_eq!(bench.taken(), ["open vm1 /run/vm1 as 0", "publish vm1=1"]);
+}
+
+#[test]
+fn flows_are_added_all_or_none_and_time_out() {
+    let mut bench = Bench::new(&["vm1"]);
+    let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();
+    let flows = lines(&["# two", "hard_timeout=1,arp actions=drop", "", "in_port=vm1,ip actions=NORMAL"]);
+    assert_eq!(bench.engine.add_flows("br0", &flows).unwrap().count, 2);
+    let error = bench.engine.add_flows("br0", &lines(&["arp actions=NORMAL", "bogus actions=drop"])).unwrap_err();
+    assert!(error.starts_with("line 2: ") && error.contains("bogus"), "{error}");
+    let shown = |bench: &mut Bench| {
+        let flows = bench.engine.dump_flows("br0", None).unwrap();
+        flows.iter().map(|flow| format!("{} -> {}", flow.matches, flow.actions)).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&mut bench), ["arp -> drop", "ip,in_port=1 -> NORMAL", "priority=0 -> NORMAL"]);
+    bench.engine.tend(ringswitch_dataplane::sys::clock::coarse_ms() + 1001);
+    assert_eq!(shown(&mut bench), ["ip,in_port=1 -> NORMAL", "priority=0 -> NORMAL"]);
+    assert_eq!(bench.engine.del_flows("br0", Some("ip"), false).unwrap().count, 1);
+    assert_eq!(bench.engine.del_flows("br1", None, false).unwrap_err(), "no bridge named br1");
+}

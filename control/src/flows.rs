@@ -1,0 +1,65 @@
+//! Flow text, through the dataplane's one grammar; ports may be named.
+//!
+//! Neighbours: `config` reads flows of ports that have no number yet and keeps their text; `engine` reads the text again when
+//! they have.
+
+use ringswitch_dataplane::flow::grammar::{self, Modify, PortNames};
+use ringswitch_dataplane::flow::{Filter, Flow};
+
+/// Numbers that stand for ports which have none yet; beyond all real ones, so that they can be told apart.
+const UNNUMBERED: u32 = 0x8000_0000;
+
+/// The ports that a flow of a bridge may name.
+pub struct Ports(Vec<(String, u32)>);
+
+impl Ports {
+    /// Ports with their OpenFlow numbers.
+    pub fn new<'a>(ports: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
+        Self(ports.into_iter().map(|(name, number)| (name.to_owned(), number)).collect())
+    }
+}
+
+impl PortNames for Ports {
+    fn number(&self, name: &str) -> Option<u32> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, number)| *number)
+    }
+
+    fn name(&self, number: u32) -> Option<&str> {
+        self.0.iter().find(|(_, known)| *known == number).map(|(name, _)| name.as_str())
+    }
+}
+
+/// The flow in the grammar's own spelling, ports by name where they were named: two texts that mean the same flow become
+/// equal. `ports` are the bridge's.
+///
+/// # Errors
+/// What is wrong with it, in the grammar's words.
+pub fn canonical<'a>(text: &str, ports: impl IntoIterator<Item = &'a str>) -> Result<String, String> {
+    let ports = Ports::new(ports.into_iter().zip(UNNUMBERED..));
+    let flow = grammar::parse_flow(text, &ports).map_err(|error| error.to_string())?;
+    Ok(grammar::format_flow(&flow, None, &ports).trim().to_owned())
+}
+
+/// Reads a flow.
+///
+/// # Errors
+/// What is wrong with it, in the grammar's words.
+pub fn parse(text: &str, ports: &Ports) -> Result<Flow, String> {
+    grammar::parse_flow(text, ports).map_err(|error| error.to_string())
+}
+
+/// Which flows `del-flows` or `dump-flows` means; empty for all.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn selection(text: &str, strict: bool, ports: &Ports) -> Result<Filter, String> {
+    grammar::parse_filter(text, strict, ports).map_err(|error| error.to_string())
+}
+
+/// What `mod-flows` means.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn modification(text: &str, strict: bool, ports: &Ports) -> Result<Modify, String> {
+    grammar::parse_modify(text, strict, ports).map_err(|error| error.to_string())
+}

@@ -1,0 +1,126 @@
+//! A file changed while the switch runs: what changed *in the file* is carried over to the running switch, and what was
+//! done by command since stays. Pure.
+//!
+//! Neighbours: `apply` calls it on reload, and plans from the result.
+
+use crate::model::{Bridge, Port, Settings, Switch};
+
+/// The running switch with the difference between the file as it was (`base`) and as it is (`file`).
+///
+/// # Errors
+/// Every place where file and commands want different things; nothing is decided then.
+pub fn merge(base: &Switch, file: &Switch, running: &Switch) -> Result<Switch, Vec<String>> {
+    let mut merged = running.clone();
+    let mut conflicts = Vec::new();
+    settings(&base.workers, &file.workers, &mut merged.workers, "workers", &mut conflicts);
+    for (name, old) in base.bridges.iter().filter(|(name, _)| !file.bridges.contains_key(*name)) {
+        let added = |it: &Bridge| it.ports.keys().find(|port| !old.ports.contains_key(*port)).cloned();
+        match merged.bridges.remove(name).as_ref().and_then(added) {
+            Some(port) => {
+                conflicts.push(format!("bridge {name} is gone from the file, but port {port} was added to it since"))
+            }
+            None => continue,
+        }
+    }
+    for (name, wanted) in &file.bridges {
+        match (base.bridges.get(name), merged.bridges.get_mut(name)) {
+            (Some(old), Some(now)) => bridge(old, wanted, now, name, &mut conflicts),
+            (Some(old), None) if old == wanted => {}
+            (None, Some(now)) if now != wanted => {
+                conflicts.push(format!("bridge {name} is new in the file, but was added since with other settings"));
+            }
+            _ => {
+                merged.bridges.insert(name.clone(), wanted.clone());
+            }
+        }
+    }
+    if conflicts.is_empty() { Ok(merged) } else { Err(conflicts) }
+}
+
+fn bridge(old: &Bridge, wanted: &Bridge, now: &mut Bridge, name: &str, conflicts: &mut Vec<String>) {
+    settings(&old.settings, &wanted.settings, &mut now.settings, &format!("bridge {name}"), conflicts);
+    now.flows.retain(|flow| wanted.flows.contains(flow) || !old.flows.contains(flow));
+    now.flows.extend(wanted.flows.difference(&old.flows).cloned());
+    now.ports.retain(|port, _| wanted.ports.contains_key(port) || !old.ports.contains_key(port));
+    for (name, port) in &wanted.ports {
+        match (old.ports.get(name), now.ports.get_mut(name)) {
+            (Some(Port { settings: old }), Some(Port { settings: now })) => {
+                settings(old, &port.settings, now, &format!("port {name}"), conflicts);
+            }
+            (Some(old), None) if old == port => {}
+            (None, Some(now)) if now != port => {
+                conflicts.push(format!("port {name} is new in the file, but was added since with other settings"));
+            }
+            _ => {
+                now.ports.insert(name.clone(), port.clone());
+            }
+        }
+    }
+}
+
+fn settings(old: &Settings, wanted: &Settings, now: &mut Settings, whose: &str, conflicts: &mut Vec<String>) {
+    let names: std::collections::BTreeSet<_> = old.iter().chain(wanted.iter()).map(|(name, _)| name).collect();
+    for name in names {
+        let (old, wanted) = (old.value(name), wanted.value(name));
+        if old == wanted || now.value(name) == wanted {
+            continue;
+        }
+        if now.value(name) != old {
+            let say = |value: Option<&crate::model::Value>| value.map_or("unset".to_owned(), ToString::to_string);
+            conflicts.push(format!(
+                "{whose}: {name} is {} in the file, but was set to {} since",
+                say(wanted),
+                say(now.value(name))
+            ));
+        }
+        now.replace(name, wanted.cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn switch(text: &str) -> Switch {
+        crate::config::parse(text, "t".as_ref(), &[0, 1]).unwrap()
+    }
+
+    fn port(name: &str, more: &str) -> String {
+        format!("[bridges.br0.ports.{name}]\ntype = \"vhost-user\"\npath = \"/run/{name}\"\n{more}\n")
+    }
+
+    #[test]
+    fn what_was_added_by_command_stays_and_what_changed_in_the_file_comes() {
+        let base = switch(&(port("vm1", "") + &port("vm2", "")));
+        let file = switch(&(port("vm1", "tag = 5") + &port("vm3", "")));
+        let running = switch(&(port("vm1", "queues = 2") + &port("vm2", "") + &port("cli", "")));
+        let expected = switch(&(port("vm1", "queues = 2\ntag = 5") + &port("vm3", "") + &port("cli", "")));
+        assert_eq!(merge(&base, &file, &running), Ok(expected));
+    }
+
+    #[test]
+    fn what_was_removed_by_command_stays_away_until_the_file_changes_it() {
+        let base = switch(&port("vm1", ""));
+        let running = switch("[bridges.br0]");
+        assert_eq!(merge(&base, &base, &running), Ok(running.clone()));
+        let file = switch(&port("vm1", "tag = 1"));
+        assert_eq!(merge(&base, &file, &running), Ok(file));
+    }
+
+    #[test]
+    fn contradictions_are_all_named() {
+        let base = switch(&(port("vm1", "") + "[bridges.br1]"));
+        let file = switch(&(port("vm1", "tag = 1") + &port("new", "")));
+        let mut running = switch(&(port("vm1", "tag = 2") + &port("new", "tag = 9") + "[bridges.br1]"));
+        let stray = running.bridges["br0"].ports["vm1"].clone();
+        running.bridges.get_mut("br1").unwrap().ports.insert("stray".to_owned(), stray);
+        assert_eq!(
+            merge(&base, &file, &running).unwrap_err(),
+            [
+                "bridge br1 is gone from the file, but port stray was added to it since",
+                "port new is new in the file, but was added since with other settings",
+                "port vm1: tag is 1 in the file, but was set to 2 since",
+            ]
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! What the operator wants, as passive data: a switch, its bridges, their ports.
+//!
+//! Words are Open vSwitch's: a bridge, port or interface has *columns* (`tag`, `other_config:mac-table-size`,
+//! `options:path`). The settings that exist, and what each may hold, stand in one table (`schema`), which the
+//! configuration file, the command line and the documentation all read. Trust: values here passed their own check
+//! (`schema`); whether they fit together is what [`check`] answers. Neighbours: `config` and `rpc` fill it, `plan`
+//! compares two of them, `apply` makes it true.
+
+mod check;
+mod column;
+mod schema;
+mod suggest;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use check::{Place, Problem, check};
+pub use column::{ColumnError, Record, bridge_column, port_column};
+pub use schema::{Expect, PortType, SETTINGS, Scope, Setting, Settings, Value, find};
+pub use suggest::near_miss;
+
+/// The flow of a bridge that was given none: it switches as a learning switch.
+pub const DEFAULT_FLOW: &str = "priority=0 actions=NORMAL";
+
+/// The whole switch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Switch {
+    /// `[workers]`: which CPUs poll, and how.
+    pub workers: Settings,
+    /// Bridges by name.
+    pub bridges: BTreeMap<String, Bridge>,
+}
+
+/// A bridge: ports that see each other, and the flows that say how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// Its columns.
+    pub settings: Settings,
+    /// Ports by name. The bridge's own port is not listed.
+    pub ports: BTreeMap<String, Port>,
+    /// The flows it starts with, in the grammar's own spelling.
+    pub flows: BTreeSet<String>,
+}
+
+/// A port, and its only interface of the same name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Port {
+    /// Its columns, `type` among them.
+    pub settings: Settings,
+}
+
+impl Default for Bridge {
+    fn default() -> Self {
+        Self { settings: Settings::default(), ports: BTreeMap::new(), flows: BTreeSet::from([DEFAULT_FLOW.to_owned()]) }
+    }
+}
+
+/// Which VLANs a port carries, resolved from `tag`, `trunks` and `vlan_mode` as Open vSwitch does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vlan {
+    /// Untagged frames, which belong to this VLAN.
+    Access(u16),
+    /// Tagged frames of these VLANs (all when empty).
+    Trunk {
+        /// The VLANs carried; empty for all.
+        allowed: BTreeSet<u16>,
+        /// What untagged frames belong to, and whether that VLAN leaves with a tag.
+        native: Option<(u16, NativeTag)>,
+    },
+}
+
+/// How the native VLAN leaves a trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NativeTag {
+    /// `vlan_mode=native-tagged`
+    Tagged,
+    /// `vlan_mode=native-untagged`
+    Untagged,
+}
+
+impl Switch {
+    /// The bridge that has this port, and the port.
+    #[must_use]
+    pub fn port(&self, name: &str) -> Option<(&str, &Port)> {
+        self.bridges.iter().find_map(|(bridge, it)| it.ports.get(name).map(|port| (bridge.as_str(), port)))
+    }
+
+    /// CPUs that poll; empty when the switch may choose.
+    #[must_use]
+    pub fn cpus(&self) -> Vec<usize> {
+        self.workers.numbers("cpus").map(|cpus| cpus.iter().map(|&cpu| cpu as usize).collect()).unwrap_or_default()
+    }
+}
+
+impl Bridge {
+    /// `other_config:mac-table-size`: most addresses that are learned.
+    #[must_use]
+    pub fn mac_table_size(&self) -> usize {
+        self.settings.number("mac-table-size").unwrap_or(8192) as usize
+    }
+
+    /// `other_config:mac-aging-time`: seconds after which a silent address is forgotten.
+    #[must_use]
+    pub fn mac_aging_time(&self) -> u32 {
+        self.settings.number("mac-aging-time").unwrap_or(300) as u32
+    }
+}
+
+impl Port {
+    /// Its type, once it has one.
+    #[must_use]
+    pub fn port_type(&self) -> Option<PortType> {
+        self.settings.text("type").and_then(PortType::parse)
+    }
+
+    /// Is it in use (`admin_state=up`)?
+    #[must_use]
+    pub fn admin_up(&self) -> bool {
+        self.settings.text("admin_state") != Some("down")
+    }
+
+    /// The VLANs it carries.
+    #[must_use]
+    pub fn vlan(&self) -> Vlan {
+        let tag = self.settings.number("tag").map(|tag| tag as u16);
+        let trunks = self.settings.numbers("trunks");
+        let allowed = || trunks.iter().flat_map(|list| list.iter()).map(|&vid| vid as u16).collect::<BTreeSet<_>>();
+        let native = |how| {
+            let vid = tag.unwrap_or(0);
+            let mut allowed = allowed();
+            if !allowed.is_empty() {
+                allowed.insert(vid);
+            }
+            Vlan::Trunk { allowed, native: Some((vid, how)) }
+        };
+        match (self.settings.text("vlan_mode"), tag) {
+            (Some("native-tagged"), _) => native(NativeTag::Tagged),
+            (Some("native-untagged"), _) => native(NativeTag::Untagged),
+            (Some("access"), _) => Vlan::Access(tag.unwrap_or(0)),
+            (None, Some(tag)) => Vlan::Access(tag),
+            _ => Vlan::Trunk { allowed: allowed(), native: None },
+        }
+    }
+
+    /// What it takes from the host that no other port can have at the same time.
+    #[must_use]
+    pub fn resources(&self, name: &str) -> Vec<String> {
+        let netdev = || format!("netdev {}", self.settings.text("netdev").unwrap_or(name));
+        match self.port_type() {
+            Some(PortType::VhostUser) => {
+                self.settings.text("path").map(|path| format!("socket {path}")).into_iter().collect()
+            }
+            Some(_) => vec![netdev()],
+            None => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(columns: &[&str]) -> Port {
+        let mut port = Port::default();
+        for column in columns {
+            port_column(&mut port, Record::Any, column).unwrap();
+        }
+        port
+    }
+
+    #[test]
+    fn vlan_columns_mean_what_they_mean_in_open_vswitch() {
+        let trunk = |allowed: &[u16], native| Vlan::Trunk { allowed: allowed.iter().copied().collect(), native };
+        let cases = [
+            (port(&[]), trunk(&[], None)),
+            (port(&["tag=10"]), Vlan::Access(10)),
+            (port(&["trunks=10,20"]), trunk(&[10, 20], None)),
+            (
+                port(&["tag=5", "trunks=10", "vlan_mode=native-untagged"]),
+                trunk(&[5, 10], Some((5, NativeTag::Untagged))),
+            ),
+            (port(&["tag=5", "vlan_mode=native-tagged"]), trunk(&[], Some((5, NativeTag::Tagged)))),
+            (port(&["tag=5", "vlan_mode=access"]), Vlan::Access(5)),
+            (port(&["tag=5", "vlan_mode=trunk", "trunks=7-9"]), trunk(&[7, 8, 9], None)),
+        ];
+        for (port, vlan) in cases {
+            assert_eq!(port.vlan(), vlan, "{:?}", port.settings);
+        }
+    }
+}

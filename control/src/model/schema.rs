@@ -1,0 +1,291 @@
+//! Every setting there is: its name, whose it is, what it may hold.
+//!
+//! Trust: values come from operators; a value that is stored has the shape its setting asks for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What kind of port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PortType {
+    /// A guest, over a unix socket.
+    VhostUser,
+    /// A network device, with AF_XDP.
+    AfXdp,
+    /// A tap device, for the host's own stack or an emulated NIC.
+    Tap,
+    /// The same as a tap; Open vSwitch's word for a port of the host's own stack.
+    Internal,
+}
+
+impl PortType {
+    /// All of them, as operators write them.
+    pub const NAMES: &'static [&'static str] = &["vhost-user", "afxdp", "tap", "internal"];
+    const ALL: [Self; 4] = [Self::VhostUser, Self::AfXdp, Self::Tap, Self::Internal];
+
+    /// From the operator's word.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.iter().position(|&known| known == name).map(|index| Self::ALL[index])
+    }
+
+    /// The operator's word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+/// Whose setting it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// `[workers]` of the file.
+    Workers,
+    /// `other_config` of a bridge.
+    BridgeOther,
+    /// A column of a port.
+    Port,
+    /// A column of an interface.
+    Interface,
+    /// `options` of an interface of these types.
+    Options(&'static [PortType]),
+}
+
+/// What a setting may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Any text; says what it is.
+    Text(&'static str),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A number from .. to.
+    Number(u64, u64),
+    /// Several numbers from .. to; ranges are `10-20`.
+    Numbers(u64, u64),
+    /// File permissions in octal, as text.
+    Permissions,
+    /// `true` or `false`.
+    Flag,
+}
+
+/// A setting that exists.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name: the key in the file, the column or the part behind `options:` on the command line.
+    pub name: &'static str,
+    /// Whose it is.
+    pub scope: Scope,
+    /// What it may hold.
+    pub expects: Expect,
+    /// One line for operators.
+    pub help: &'static str,
+}
+
+const VHOST: Scope = Scope::Options(&[PortType::VhostUser]);
+const XDP: Scope = Scope::Options(&[PortType::AfXdp]);
+const NETDEV: Scope = Scope::Options(&[PortType::AfXdp, PortType::Tap, PortType::Internal]);
+
+const fn setting(name: &'static str, scope: Scope, expects: Expect, help: &'static str) -> Setting {
+    Setting { name, scope, expects, help }
+}
+
+/// The table.
+pub const SETTINGS: &[Setting] = &[
+    setting("cpus", Scope::Workers, Expect::Numbers(0, 1023), "CPUs that poll, one worker on each"),
+    setting("cache-entries", Scope::Workers, Expect::Number(1024, 1 << 20), "flow cache entries of a worker"),
+    setting("idle", Scope::Workers, Expect::OneOf(&["sleep", "spin"]), "what a worker does that finds nothing"),
+    setting(
+        "spin-us",
+        Scope::Workers,
+        Expect::Number(0, 10_000_000),
+        "microseconds of finding nothing before a worker sleeps",
+    ),
+    setting("mac-table-size", Scope::BridgeOther, Expect::Number(10, 1 << 20), "most addresses that are learned"),
+    setting(
+        "mac-aging-time",
+        Scope::BridgeOther,
+        Expect::Number(15, 3600),
+        "seconds until a silent address is forgotten",
+    ),
+    setting("tag", Scope::Port, Expect::Number(0, 4095), "the VLAN of untagged frames"),
+    setting("trunks", Scope::Port, Expect::Numbers(0, 4095), "the VLANs of tagged frames"),
+    setting(
+        "vlan_mode",
+        Scope::Port,
+        Expect::OneOf(&["access", "trunk", "native-tagged", "native-untagged"]),
+        "how tag and trunks are read",
+    ),
+    setting("type", Scope::Interface, Expect::OneOf(PortType::NAMES), "what kind of port"),
+    setting("ofport_request", Scope::Interface, Expect::Number(1, 65279), "the OpenFlow number it should get"),
+    setting("mtu_request", Scope::Interface, Expect::Number(68, 9190), "the MTU of a tap"),
+    setting("admin_state", Scope::Interface, Expect::OneOf(&["up", "down"]), "down detaches it"),
+    setting("path", VHOST, Expect::Text("the path of a unix socket"), "the socket"),
+    setting("mode", VHOST, Expect::OneOf(&["server", "client"]), "who listens: server is the switch"),
+    setting("owner", VHOST, Expect::Text("a user's name or number"), "the socket file's owner (server mode)"),
+    setting("group", VHOST, Expect::Text("a group's name or number"), "the socket file's group (server mode)"),
+    setting("permissions", VHOST, Expect::Permissions, "the socket file's permissions (server mode)"),
+    setting("queues", VHOST, Expect::Number(1, 128), "most queue pairs"),
+    setting("packed", VHOST, Expect::Flag, "offer packed rings"),
+    setting("mrg-rxbuf", VHOST, Expect::Flag, "offer mergeable receive buffers"),
+    setting("indirect", VHOST, Expect::Flag, "offer indirect descriptors"),
+    setting("event-idx", VHOST, Expect::Flag, "offer notification by index"),
+    setting("in-order", VHOST, Expect::Flag, "offer in-order completion"),
+    setting("netdev", NETDEV, Expect::Text("a network device"), "the device, when the port is named otherwise"),
+    setting(
+        "xdp-mode",
+        XDP,
+        Expect::OneOf(&["best-effort", "native-with-zerocopy", "native", "generic"]),
+        "how frames are taken from the driver",
+    ),
+    setting("n_rxq", XDP, Expect::Number(1, 256), "queues to use; all when not set"),
+    setting("pass", XDP, Expect::Text("tests such as \"arp,tcp:22\""), "what stays with the kernel"),
+    setting("busy-poll", XDP, Expect::Number(1, 1_000_000), "microseconds of busy polling in the kernel"),
+    setting("frames", XDP, Expect::Number(64, 1 << 16), "frames of a queue and direction, a power of two"),
+];
+
+/// The setting of this name among those in scope.
+#[must_use]
+pub fn find(name: &str, in_scope: impl Fn(Scope) -> bool) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name && in_scope(setting.scope))
+}
+
+/// What a setting holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Text, one of the words, or octal digits.
+    Text(String),
+    /// A number.
+    Number(u64),
+    /// Sorted numbers.
+    Numbers(Vec<u64>),
+    /// Yes or no.
+    Flag(bool),
+}
+
+impl Expect {
+    /// Reads a value; `None` when it is not what is expected.
+    #[must_use]
+    pub fn parse(self, text: &str) -> Option<Value> {
+        match self {
+            Self::Text(_) => (!text.is_empty() && !text.contains('\0')).then(|| Value::Text(text.to_owned())),
+            Self::OneOf(words) => words.contains(&text).then(|| Value::Text(text.to_owned())),
+            Self::Number(from, to) => number(text, from, to).map(Value::Number),
+            Self::Numbers(from, to) => numbers(text, from, to).map(Value::Numbers),
+            Self::Permissions => u16::from_str_radix(text, 8)
+                .ok()
+                .filter(|&bits| bits <= 0o777 && !text.starts_with('+'))
+                .map(|bits| Value::Text(format!("{bits:04o}"))),
+            Self::Flag => text.parse().ok().map(Value::Flag),
+        }
+    }
+}
+
+fn number(text: &str, from: u64, to: u64) -> Option<u64> {
+    text.parse().ok().filter(|number| (from..=to).contains(number))
+}
+
+fn numbers(text: &str, from: u64, to: u64) -> Option<Vec<u64>> {
+    let mut all = std::collections::BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        all.extend(number(first.trim(), from, to)?..=number(last.trim(), from, to)?);
+    }
+    (!all.is_empty()).then(|| all.into_iter().collect())
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(what) => write!(f, "{what}"),
+            Self::OneOf(words) => write!(f, "one of {}", words.join(", ")),
+            Self::Number(from, to) => write!(f, "a number from {from} to {to}"),
+            Self::Numbers(from, to) => write!(f, "a list of numbers from {from} to {to}"),
+            Self::Permissions => write!(f, "permissions in octal, such as \"0660\""),
+            Self::Flag => write!(f, "true or false"),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Numbers(list) => {
+                write!(f, "[{}]", list.iter().map(u64::to_string).collect::<Vec<_>>().join(", "))
+            }
+            Self::Flag(flag) => write!(f, "{flag}"),
+        }
+    }
+}
+
+/// The settings of one thing that are not left to their default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings(BTreeMap<&'static str, Value>);
+
+impl Settings {
+    /// Stores a value that the setting's [`Expect`] made.
+    pub fn set(&mut self, setting: &'static Setting, value: Value) {
+        self.0.insert(setting.name, value);
+    }
+
+    /// Back to the default.
+    pub fn clear(&mut self, setting: &'static Setting) {
+        self.0.remove(setting.name);
+    }
+
+    /// Stores or clears a value that came from the setting of the same name elsewhere.
+    pub fn replace(&mut self, name: &'static str, value: Option<Value>) {
+        match value {
+            Some(value) => self.0.insert(name, value),
+            None => self.0.remove(name),
+        };
+    }
+
+    /// What is set, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.0.iter().map(|(name, value)| (*name, value))
+    }
+
+    /// The value of this name, whatever its kind.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// A text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A number.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        match self.0.get(name) {
+            Some(Value::Number(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Numbers.
+    #[must_use]
+    pub fn numbers(&self, name: &str) -> Option<&[u64]> {
+        match self.0.get(name) {
+            Some(Value::Numbers(list)) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// Yes or no.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        match self.0.get(name) {
+            Some(Value::Flag(flag)) => Some(*flag),
+            _ => None,
+        }
+    }
+}

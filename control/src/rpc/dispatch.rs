@@ -1,0 +1,39 @@
+//! A call, answered by the engine.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Call;
+use crate::engine::{Dataplane, Engine};
+use crate::report::VersionReport;
+
+/// Does what the call asks.
+///
+/// # Errors
+/// The text that the operator is to see.
+pub fn dispatch<D: Dataplane>(engine: &mut Engine<D>, call: Call) -> Result<Value, String> {
+    match call {
+        Call::Transact { commands } => engine.transact(&commands).and_then(json),
+        Call::AddFlows { bridge, flows } => engine.add_flows(&bridge, &flows).and_then(json),
+        Call::ModFlows { bridge, flow, strict } => engine.mod_flows(&bridge, &flow, strict).and_then(json),
+        Call::DelFlows { bridge, flow, strict } => engine.del_flows(&bridge, flow.as_deref(), strict).and_then(json),
+        Call::DumpFlows { bridge, flow } => engine.dump_flows(&bridge, flow.as_deref()).and_then(json),
+        Call::DumpPorts { bridge, port } => engine.dump_ports(&bridge, port.as_deref()).and_then(json),
+        Call::FdbShow { bridge } => engine.fdb(&bridge).and_then(json),
+        Call::FdbStats { bridge } => engine.fdb_stats(&bridge).and_then(json),
+        Call::FdbFlush { bridge, port, vlan } => engine.fdb_flush(&bridge, port.as_deref(), vlan).and_then(json),
+        Call::FdbAdd { bridge, port, vlan, mac } => engine.fdb_add(&bridge, &port, vlan, &mac).and_then(json),
+        Call::FdbDel { bridge, vlan, mac } => engine.fdb_del(&bridge, vlan, &mac).and_then(json),
+        Call::WorkerStats {} => json(engine.workers()),
+        Call::QueueShow {} => json(engine.queues()),
+        Call::Reload { file } => engine.reload(file.as_deref()).and_then(json),
+        Call::DumpConfig {} => json(engine.to_toml()),
+        Call::Version {} => {
+            json(VersionReport { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() })
+        }
+    }
+}
+
+fn json<T: Serialize>(report: T) -> Result<Value, String> {
+    serde_json::to_value(report).map_err(|error| error.to_string())
+}

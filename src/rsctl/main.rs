@@ -1,0 +1,152 @@
+//! rsctl: asks a running ringswitchd. Parses arguments and prints; everything else is the daemon's.
+
+mod args;
+mod print;
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use ringswitch_control::command::Command as Configure;
+use ringswitch_control::rpc::{Call, Client, default_socket};
+use serde_json::Value;
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let (args, more) = match args::parse(&words) {
+        Ok(parsed) => parsed,
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let said: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+            let said = said.join(" ");
+            eprintln!("rsctl: {} (see rsctl --help)", said.strip_prefix("error: ").unwrap_or(&said));
+            return ExitCode::from(2);
+        }
+    };
+    match run(args, more) {
+        Ok(text) => {
+            // Whoever reads may stop reading: `rsctl dump-flows br0 | head`.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Usage(why)) => {
+            eprintln!("rsctl: {why}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Refused(why)) => {
+            eprintln!("rsctl: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Failure {
+    Usage(String),
+    Refused(String),
+}
+
+fn refused(error: impl ToString) -> Failure {
+    Failure::Refused(error.to_string())
+}
+
+fn run(args: Args, more: Vec<Command>) -> Result<String, Failure> {
+    let socket = args.socket.unwrap_or_else(default_socket);
+    if more.is_empty() {
+        return one(args.command, &socket, args.json);
+    }
+    let commands = std::iter::once(args.command).chain(more).map(|command| {
+        configure(command).map_err(|()| Failure::Usage("only commands that configure can be joined with --".to_owned()))
+    });
+    let commands: Vec<Configure> = commands.collect::<Result<_, _>>()?;
+    let result = call(&socket, &Call::Transact { commands: commands.clone() })?;
+    if args.json {
+        return Ok(print::json(&result));
+    }
+    let answers = commands.iter().zip(result.as_array().into_iter().flatten());
+    answers.map(|(command, answer)| print::answer(command, answer).map_err(refused)).collect()
+}
+
+fn call(socket: &Path, call: &Call) -> Result<Value, Failure> {
+    Client::connect(socket).and_then(|mut client| client.call(call)).map_err(refused)
+}
+
+fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
+    let command = match command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "rsctl", &mut script);
+            return Ok(String::from_utf8_lossy(&script).into_owned());
+        }
+        command => command,
+    };
+    let asked = match command {
+        Command::AddFlow { bridge, flow } => Call::AddFlows { bridge, flows: vec![flow] },
+        Command::AddFlows { bridge, file } => Call::AddFlows { bridge, flows: lines(&file)? },
+        Command::ModFlows { strict, bridge, flow } => Call::ModFlows { bridge, flow, strict },
+        Command::DelFlows { strict, bridge, flow } => Call::DelFlows { bridge, flow, strict },
+        Command::DumpFlows { bridge, flow } => Call::DumpFlows { bridge, flow },
+        Command::DumpPorts { bridge, port } => Call::DumpPorts { bridge, port },
+        Command::FdbShow { bridge } => Call::FdbShow { bridge },
+        Command::FdbFlush { bridge, port, vlan } => Call::FdbFlush { bridge, port, vlan },
+        Command::FdbStats { bridge } => Call::FdbStats { bridge },
+        Command::FdbAdd { bridge, port, vlan, mac } => Call::FdbAdd { bridge, port, vlan, mac },
+        Command::FdbDel { bridge, vlan, mac } => Call::FdbDel { bridge, vlan, mac },
+        Command::WorkerStats => Call::WorkerStats {},
+        Command::QueueShow => Call::QueueShow {},
+        Command::Reload { file } => Call::Reload { file: file.map(absolute).transpose()? },
+        Command::DumpConfig => Call::DumpConfig {},
+        Command::Version => Call::Version {},
+        command => {
+            let command = configure(command).map_err(|()| Failure::Usage("not a command".to_owned()))?;
+            let result = call(socket, &Call::Transact { commands: vec![command.clone()] })?;
+            let answer = result.get(0).unwrap_or(&Value::Null);
+            return if json { Ok(print::json(answer)) } else { print::answer(&command, answer).map_err(refused) };
+        }
+    };
+    let result = call(socket, &asked)?;
+    if json { Ok(print::json(&result)) } else { print::result(&asked, &result).map_err(refused) }
+}
+
+/// A command that can be part of a transaction.
+fn configure(command: Command) -> Result<Configure, ()> {
+    Ok(match command {
+        Command::AddBr { may_exist, bridge } => Configure::AddBr { bridge, may_exist },
+        Command::DelBr { if_exists, bridge } => Configure::DelBr { bridge, if_exists },
+        Command::ListBr => Configure::ListBr {},
+        Command::AddPort { may_exist, bridge, port, columns } => {
+            Configure::AddPort { bridge, port, may_exist, columns }
+        }
+        Command::DelPort { if_exists, mut names } => {
+            let port = names.pop().unwrap_or_default();
+            Configure::DelPort { bridge: names.pop(), port, if_exists }
+        }
+        Command::ListPorts { bridge } => Configure::ListPorts { bridge },
+        Command::Set { table, record, columns } => Configure::Set { table, record, columns },
+        Command::Get { if_exists, table, record, columns } => Configure::Get { table, record, columns, if_exists },
+        Command::Show => Configure::Show {},
+        _ => return Err(()),
+    })
+}
+
+fn lines(file: &Path) -> Result<Vec<String>, Failure> {
+    let text = if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(file)
+    };
+    let text = text.map_err(|error| Failure::Refused(format!("{}: {error}", file.display())))?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// The daemon has another working directory.
+fn absolute(file: PathBuf) -> Result<PathBuf, Failure> {
+    std::path::absolute(&file).map_err(|error| Failure::Refused(format!("{}: {error}", file.display())))
+}

@@ -1,0 +1,209 @@
+//! Results as text, in the format of the Open vSwitch tool whose word was used.
+
+use std::fmt::Write;
+
+use ringswitch_control::command::Command as Configure;
+use ringswitch_control::report::{
+    BridgeReport, Changed, FdbReport, FdbStats, FlowReport, LOCAL, PortStats, QueueReport, VersionReport, WorkerReport,
+};
+use ringswitch_control::rpc::Call;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+type Printed = Result<String, serde_json::Error>;
+
+/// As JSON, for programs.
+pub fn json(value: &Value) -> String {
+    if value.is_null() { String::new() } else { format!("{value:#}\n") }
+}
+
+/// What a command of a transaction answered.
+pub fn answer(command: &Configure, answer: &Value) -> Printed {
+    Ok(match command {
+        Configure::ListBr {} | Configure::ListPorts { .. } => {
+            read::<Vec<String>>(answer)?.iter().map(|name| format!("{name}\n")).collect()
+        }
+        Configure::Get { columns, .. } => get(columns, answer),
+        Configure::Show {} => read::<Vec<BridgeReport>>(answer)?.iter().map(bridge).collect(),
+        _ => String::new(),
+    })
+}
+
+/// What a call returned.
+pub fn result(call: &Call, result: &Value) -> Printed {
+    Ok(match call {
+        Call::DumpFlows { .. } => read::<Vec<FlowReport>>(result)?.iter().map(flow).collect(),
+        Call::DumpPorts { .. } => read::<Vec<PortStats>>(result)?.iter().map(port_stats).collect(),
+        Call::FdbShow { .. } => fdb(&read::<Vec<FdbReport>>(result)?),
+        Call::FdbStats { bridge } => fdb_stats(bridge, &read(result)?),
+        Call::FdbFlush { .. } => format!("{} addresses forgotten\n", read::<Changed>(result)?.count),
+        Call::WorkerStats {} => read::<Vec<WorkerReport>>(result)?.iter().enumerate().map(worker).collect(),
+        Call::QueueShow {} => queues(&read::<Vec<QueueReport>>(result)?),
+        Call::Version {} => {
+            let daemon: VersionReport = read(result)?;
+            let own = env!("CARGO_PKG_VERSION");
+            format!("rsctl {own}\nringswitchd {} (process {})\n", daemon.version, daemon.pid)
+        }
+        Call::DumpConfig {} => read(result)?,
+        _ => String::new(),
+    })
+}
+
+fn read<T: DeserializeOwned>(value: &Value) -> Result<T, serde_json::Error> {
+    T::deserialize(value)
+}
+
+/// A line for each column asked for; `name : value` for all of them.
+fn get(columns: &[String], row: &Value) -> String {
+    let Some(row) = row.as_object() else { return String::new() };
+    if columns.is_empty() {
+        return row.iter().map(|(name, value)| format!("{name:<20}: {}\n", column(value))).collect();
+    }
+    columns.iter().filter_map(|name| row.get(name)).map(|value| format!("{}\n", column(value))).collect()
+}
+
+/// A value as Open vSwitch prints it: `[10, 20]`, `{mode=client, path="/run/x"}`; text is quoted unless it is a plain word.
+fn column(value: &Value) -> String {
+    match value {
+        Value::Array(list) => format!("[{}]", list.iter().map(column).collect::<Vec<_>>().join(", ")),
+        Value::Object(map) => {
+            format!(
+                "{{{}}}",
+                map.iter().map(|(key, value)| format!("{key}={}", column(value))).collect::<Vec<_>>().join(", ")
+            )
+        }
+        Value::String(text) => word(text),
+        other => other.to_string(),
+    }
+}
+
+fn word(text: &str) -> String {
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    if plain && text != "true" && text != "false" { text.to_owned() } else { Value::from(text).to_string() }
+}
+
+fn bridge(bridge: &BridgeReport) -> String {
+    let mut text = format!("Bridge {}\n", word(&bridge.name));
+    for (name, value) in &bridge.columns {
+        let _ = writeln!(text, "    {name}: {value}");
+    }
+    let _ = writeln!(text, "    flows: {}", bridge.flows);
+    for port in &bridge.ports {
+        let _ = writeln!(text, "    Port {}", word(&port.name));
+        for (name, value) in &port.columns {
+            let _ = writeln!(text, "        {name}: {value}");
+        }
+        let number = if port.number == LOCAL { "LOCAL".to_owned() } else { port.number.to_string() };
+        let state = if port.link_up { "up" } else { "down" };
+        let _ = writeln!(text, "        ofport: {number}\n        link: {state} ({})", port.link);
+    }
+    text
+}
+
+/// `ovs-ofctl dump-flows`
+fn flow(flow: &FlowReport) -> String {
+    let mut text = format!(
+        " cookie={:#x}, duration={}.{:03}s, table={}, n_packets={}, n_bytes={}, ",
+        flow.cookie,
+        flow.duration_ms / 1000,
+        flow.duration_ms % 1000,
+        flow.table,
+        flow.packets,
+        flow.bytes
+    );
+    for (name, timeout) in [("idle_timeout", flow.idle_timeout), ("hard_timeout", flow.hard_timeout)] {
+        if timeout > 0 {
+            let _ = write!(text, "{name}={timeout}, ");
+        }
+    }
+    let matches = if flow.matches.is_empty() { String::new() } else { format!("{} ", flow.matches) };
+    let _ = writeln!(text, "idle_age={}, {matches}actions={}", flow.idle_ms / 1000, flow.actions);
+    text
+}
+
+/// `ovs-ofctl dump-ports`, and why packets were dropped.
+fn port_stats(port: &PortStats) -> String {
+    let number = if port.number == LOCAL { "LOCAL".to_owned() } else { format!("{:>2}", port.number) };
+    let sum = |tx: bool| -> u64 {
+        port.drops.iter().filter(|(reason, _)| reason.starts_with("tx_") == tx).map(|(_, count)| count).sum()
+    };
+    let mut text = format!(
+        "  port {number} ({}): rx pkts={}, bytes={}, drop={}, errs=?, frame=?, over=?, crc=?\n           tx pkts={}, \
+         bytes={}, drop={}, errs=?, coll=?\n",
+        port.name,
+        port.rx_packets,
+        port.rx_bytes,
+        sum(false),
+        port.tx_packets,
+        port.tx_bytes,
+        sum(true)
+    );
+    for (reason, count) in &port.drops {
+        let _ = writeln!(text, "           {reason}={count}");
+    }
+    text
+}
+
+/// `ovs-appctl fdb/show`
+fn fdb(entries: &[FdbReport]) -> String {
+    let mut text = " port  VLAN  MAC                Age\n".to_owned();
+    for entry in entries {
+        let port = if entry.port == LOCAL { "LOCAL".to_owned() } else { entry.port.to_string() };
+        let age = entry.age.map_or("static".to_owned(), |age| format!("{age:>3}"));
+        let _ = writeln!(text, "{port:>5}  {:>4}  {}  {age}", entry.vlan, entry.mac);
+    }
+    text
+}
+
+/// `ovs-appctl fdb/stats-show`
+fn fdb_stats(bridge: &str, stats: &FdbStats) -> String {
+    format!(
+        "Statistics for bridge \"{bridge}\":\n  Current/maximum MAC entries in the table: {}/{}\n  Current static MAC entries \
+         in the table : {}\n  Total number of learned MAC entries     : {}\n  Total number of expired MAC entries     : {}\n  \
+         Total number of evicted MAC entries     : {}\n  Total number of port moved MAC entries  : {}\n",
+        stats.entries, stats.capacity, stats.static_entries, stats.learned, stats.expired, stats.evicted, stats.moved
+    )
+}
+
+/// In the manner of `ovs-appctl dpif-netdev/pmd-stats-show`.
+fn worker((number, stats): (usize, &WorkerReport)) -> String {
+    let per = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+    let share = |part| 100.0 * per(part, stats.packets);
+    let cycles = stats.busy_cycles + stats.idle_cycles;
+    format!(
+        "worker {number} on CPU {}:\n  packets received: {}\n  packets per batch: {:.2}\n  port verdict hits: {} ({:.1}%)\n  \
+         flow cache hits: {} ({:.1}%)\n  table walks: {} ({:.1}%)\n  passes: {}\n  sleeps: {}\n  idle cycles: {} ({:.2}%)\n  \
+         busy cycles: {} ({:.2}%)\n  busy cycles per packet: {:.2}\n",
+        stats.cpu,
+        stats.packets,
+        per(stats.packets, stats.batches),
+        stats.port_hits,
+        share(stats.port_hits),
+        stats.cache_hits,
+        share(stats.cache_hits),
+        stats.walks,
+        share(stats.walks),
+        stats.passes,
+        stats.sleeps,
+        stats.idle_cycles,
+        100.0 * per(stats.idle_cycles, cycles),
+        stats.busy_cycles,
+        100.0 * per(stats.busy_cycles, cycles),
+        per(stats.busy_cycles, stats.packets),
+    )
+}
+
+/// In the manner of `ovs-appctl dpif-netdev/pmd-rxq-show`.
+fn queues(queues: &[QueueReport]) -> String {
+    let mut sorted: Vec<_> = queues.iter().collect();
+    sorted.sort_by_key(|queue| (queue.worker, &queue.port, queue.queue));
+    let mut text = String::new();
+    for (index, queue) in sorted.iter().enumerate() {
+        if index == 0 || sorted[index - 1].worker != queue.worker {
+            let _ = writeln!(text, "worker {} on CPU {}:", queue.worker, queue.cpu);
+        }
+        let _ = writeln!(text, "  port: {:<15}  queue-id: {:>3}  packets: {}", queue.port, queue.queue, queue.packets);
+    }
+    text
+}

@@ -1,0 +1,287 @@
+//! The daemon and rsctl as an operator meets them: real programs, real sockets, temporary directories; no root needed.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A running daemon in a directory of its own. Stopped when dropped.
+struct Daemon {
+    dir: TempDir,
+    child: Child,
+}
+
+impl Daemon {
+    fn start(config: Option<&str>) -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringswitchd"));
+        command.arg("--socket").arg(dir.path().join("ctl.sock")).stderr(Stdio::null());
+        if let Some(text) = config {
+            let file = dir.path().join("switch.toml");
+            fs::write(&file, text.replace("DIR", dir.path().to_str().unwrap())).unwrap();
+            command.arg("--config").arg(file);
+        }
+        let daemon = Self { child: command.spawn().unwrap(), dir };
+        eventually("the daemon answers", || daemon.run(&["version"]).status.success());
+        daemon
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs rsctl; `DIR` in the words is the daemon's directory.
+    fn run(&self, words: &[&str]) -> Output {
+        let dir = self.dir.path().to_str().unwrap();
+        let words = words.iter().map(|word| word.replace("DIR", dir));
+        Command::new(env!("CARGO_BIN_EXE_rsctl"))
+            .arg("--socket")
+            .arg(self.path("ctl.sock"))
+            .args(words)
+            .output()
+            .unwrap()
+    }
+
+    /// Runs rsctl, which must succeed, and returns what it printed.
+    fn ok(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs rsctl, which must be refused, and returns what it said.
+    fn refused(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        let dir = self.dir.path().to_str().unwrap();
+        said.strip_prefix("rsctl: ").unwrap_or_else(|| panic!("{said}")).trim_end().replace(dir, "DIR")
+    }
+
+    fn is_socket(&self, name: &str) -> bool {
+        fs::metadata(self.path(name)).is_ok_and(|found| found.file_type().is_socket())
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal("-TERM");
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const TWO_PORTS: &str = r#"
+[bridges.rst-br0.ports.vm1]
+type = "vhost-user"
+path = "DIR/vm1.sock"
+[bridges.rst-br0.ports.vm2]
+type = "vhost-user"
+path = "DIR/vm2.sock"
+"#;
+
+#[test]
+fn bridges_and_ports_come_and_go_in_open_vswitchs_words() {
+    let daemon = Daemon::start(None);
+    daemon.ok(&["add-br", "rst-a"]);
+    daemon.ok(&["--may-exist", "add-br", "rst-a"]);
+    let long =
+        ["add-port", "rst-a", "vm1", "--", "set", "interface", "vm1", "type=vhost-user", "options:path=DIR/vm1.sock"];
+    daemon.ok(&long);
+    daemon.ok(&["add-port", "rst-a", "vm2", "type=vhost-user", "path=DIR/vm2.sock", "tag=10"]);
+    assert!(daemon.is_socket("vm1.sock") && daemon.is_socket("vm2.sock"));
+    assert_eq!(daemon.ok(&["list-br"]), "rst-a\n");
+    assert_eq!(daemon.ok(&["list-ports", "rst-a"]), "vm1\nvm2\n");
+    assert_eq!(daemon.ok(&["get", "interface", "vm2", "ofport", "type", "link_state"]), "2\nvhost-user\ndown\n");
+    assert_eq!(daemon.ok(&["get", "port", "vm2", "tag", "trunks"]), "10\n[]\n");
+    daemon.ok(&["set", "port", "vm2", "tag=[]", "trunks=10,20"]);
+    assert_eq!(daemon.ok(&["get", "port", "vm2", "tag", "trunks"]), "[]\n[10, 20]\n");
+    let show = daemon.ok(&["show"]);
+    assert!(show.contains("Bridge rst-a\n") && show.contains("        trunks: [10, 20]\n"), "{show}");
+    daemon.ok(&["del-port", "rst-a", "vm1"]);
+    assert!(!daemon.is_socket("vm1.sock"));
+    daemon.ok(&["--if-exists", "del-port", "vm1"]);
+    daemon.ok(&["del-br", "rst-a"]);
+    assert!(!daemon.is_socket("vm2.sock"));
+    assert_eq!(daemon.ok(&["show"]), "");
+}
+
+#[test]
+fn refusals_name_the_object_and_change_nothing() {
+    let daemon = Daemon::start(Some(TWO_PORTS));
+    fs::write(daemon.path("file"), "").unwrap();
+    let cases: [(&[&str], &str); 8] = [
+        (&["add-br", "rst-br0"], "cannot create a bridge named rst-br0 because a bridge named rst-br0 already exists"),
+        (&["del-br", "nobr"], "no bridge named nobr"),
+        (&["set", "port", "vm1", "tag=99999"], "tag: \"99999\" is not a number from 0 to 4095"),
+        (&["get", "interface", "vm1", "bogus"], "Interface does not contain a column whose name matches \"bogus\""),
+        (&["get", "port", "nope", "tag"], "no row \"nope\" in table Port"),
+        (
+            &["add-port", "rst-br0", "x", "type=vhost-user", "path=DIR/vm1.sock"],
+            "port x: socket DIR/vm1.sock is already used by port vm1",
+        ),
+        (
+            &["add-port", "rst-br0", "x", "type=vhost-user", "path=DIR/file"],
+            "port x: DIR/file: exists and is not a socket",
+        ),
+        (&["dump-ports", "rst-br0", "77"], "bridge rst-br0 has no port 77"),
+    ];
+    let before = daemon.ok(&["dump-config"]);
+    for (words, expected) in cases {
+        assert_eq!(daemon.refused(words), expected);
+    }
+    // The first command of a transaction is undone when the second one fails.
+    let words = ["add-port", "rst-br0", "x", "type=vhost-user", "path=DIR/x.sock", "--", "set", "port", "y", "tag=1"];
+    daemon.refused(&words);
+    assert!(!daemon.is_socket("x.sock"));
+    assert_eq!(daemon.ok(&["dump-config"]), before);
+    assert_eq!(daemon.run(&["frobnicate"]).status.code(), Some(2));
+    assert!(daemon.path("file").exists());
+}
+
+#[test]
+fn flows_are_added_changed_shown_and_removed() {
+    let daemon = Daemon::start(Some(TWO_PORTS));
+    daemon.ok(&["add-flow", "rst-br0", "priority=7,arp actions=drop"]);
+    fs::write(daemon.path("flows"), "# a comment\ntcp,tp_dst=80 actions=NORMAL\n\nudp actions=output:2\n").unwrap();
+    daemon.ok(&["add-flows", "rst-br0", "DIR/flows"]);
+    let shown = |words: &[&str]| {
+        let text = daemon.ok(words);
+        text.lines()
+            .map(|line| line.split("idle_age=").nth(1).unwrap().split_once(", ").unwrap().1.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let all = [
+        "tcp,tp_dst=80 actions=NORMAL",
+        "udp actions=output:2",
+        "priority=7,arp actions=drop",
+        "priority=0 actions=NORMAL",
+    ];
+    assert_eq!(shown(&["dump-flows", "rst-br0"]), all);
+    daemon.ok(&["mod-flows", "rst-br0", "udp actions=drop"]);
+    assert_eq!(shown(&["dump-flows", "rst-br0", "udp"]), ["udp actions=drop"]);
+    daemon.ok(&["--strict", "del-flows", "rst-br0", "priority=7,arp"]);
+    fs::write(daemon.path("flows"), "icmp actions=drop\nicmp,nonsense=1 actions=drop\n").unwrap();
+    assert!(daemon.refused(&["add-flows", "rst-br0", "DIR/flows"]).starts_with("line 2: "));
+    assert_eq!(shown(&["dump-flows", "rst-br0"]).len(), 3);
+    daemon.ok(&["del-flows", "rst-br0"]);
+    assert_eq!(daemon.ok(&["dump-flows", "rst-br0"]), "");
+    let json: serde_json::Value = serde_json::from_str(&daemon.ok(&["--json", "dump-flows", "rst-br0"])).unwrap();
+    assert_eq!(json, serde_json::json!([]));
+}
+
+#[test]
+fn addresses_counters_workers_and_queues_are_shown() {
+    let daemon = Daemon::start(Some(TWO_PORTS));
+    daemon.ok(&["fdb-add", "rst-br0", "vm2", "10", "52:54:00:00:00:09"]);
+    let shown = " port  VLAN  MAC                Age\n    2    10  52:54:00:00:00:09  static\n";
+    // The host's own stack may speak through the bridge's own port.
+    let fdb = || {
+        let text = daemon.ok(&["fdb-show", "rst-br0"]);
+        text.lines().filter(|line| !line.starts_with("LOCAL")).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    assert_eq!(fdb(), shown);
+    assert!(daemon.ok(&["fdb-stats", "rst-br0"]).contains("Current static MAC entries in the table : 1\n"));
+    daemon.ok(&["fdb-flush", "rst-br0"]);
+    assert_eq!(fdb(), shown);
+    daemon.ok(&["fdb-del", "rst-br0", "10", "52:54:00:00:00:09"]);
+    assert!(daemon.ok(&["dump-ports", "rst-br0", "vm1"]).starts_with("  port  1 (vm1): rx pkts=0, bytes=0, drop=0"));
+    assert!(daemon.ok(&["worker-stats"]).starts_with("worker 0 on CPU "));
+    daemon.ok(&["queue-show"]);
+    assert!(daemon.ok(&["completions", "bash"]).contains("rsctl"));
+}
+
+#[test]
+fn a_reload_touches_what_changed_and_refuses_what_is_wrong() {
+    let daemon = Daemon::start(Some(TWO_PORTS));
+    daemon.ok(&["add-port", "rst-br0", "cli", "type=vhost-user", "path=DIR/cli.sock"]);
+    let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(daemon.path(name)).unwrap());
+    let before = inode("vm1.sock");
+    let write = |text: &str| {
+        fs::write(daemon.path("switch.toml"), text.replace("DIR", daemon.dir.path().to_str().unwrap())).unwrap()
+    };
+    write(&(TWO_PORTS.replace("vm2", "vm3") + "tag = 4\n"));
+    daemon.ok(&["reload"]);
+    assert_eq!(daemon.ok(&["list-ports", "rst-br0"]), "cli\nvm1\nvm3\n");
+    assert_eq!(daemon.ok(&["get", "port", "vm3", "tag"]), "4\n");
+    assert_eq!(inode("vm1.sock"), before, "a port that did not change was opened again");
+
+    write(&(TWO_PORTS.to_owned() + "tga = 4\n"));
+    let said = daemon.refused(&["reload"]);
+    assert!(said.starts_with("DIR/switch.toml:8:1: unknown key \"tga\""), "{said}");
+    assert_eq!(daemon.ok(&["list-ports", "rst-br0"]), "cli\nvm1\nvm3\n");
+
+    write(TWO_PORTS);
+    daemon.signal("-HUP");
+    eventually("the file is loaded", || daemon.ok(&["list-ports", "rst-br0"]) == "cli\nvm1\nvm2\n");
+}
+
+#[test]
+fn a_second_daemon_says_so_and_disturbs_nothing() {
+    let daemon = Daemon::start(Some(TWO_PORTS));
+    let mode = fs::metadata(daemon.path("ctl.sock")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut second = Command::new(env!("CARGO_BIN_EXE_ringswitchd"));
+    let second = second.arg("--socket").arg(daemon.path("ctl.sock")).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("another ringswitchd is listening on"), "{said}");
+    assert_eq!(daemon.ok(&["list-ports", "rst-br0"]), "vm1\nvm2\n");
+}
+
+#[test]
+fn a_killed_daemons_socket_is_replaced_and_a_stopped_one_leaves_nothing() {
+    let mut daemon = Daemon::start(Some(TWO_PORTS));
+    daemon.signal("-TERM");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+    for name in ["ctl.sock", "vm1.sock", "vm2.sock"] {
+        assert!(!daemon.path(name).exists(), "{name} is left");
+    }
+    assert!(daemon.refused(&["show"]).starts_with("cannot reach ringswitchd at DIR/ctl.sock: "));
+    // What a killed daemon leaves: a socket file that nobody listens on.
+    drop(UnixListener::bind(daemon.path("ctl.sock")).unwrap());
+    let mut again = Command::new(env!("CARGO_BIN_EXE_ringswitchd"));
+    daemon.child = again.arg("--socket").arg(daemon.path("ctl.sock")).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the daemon answers", || daemon.run(&["version"]).status.success());
+}
+
+#[test]
+fn a_file_with_errors_is_refused_with_every_place() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("bad.toml");
+    fs::write(&file, "[workers]\ncpu = [0]\n[bridges.b.ports.p]\ntype = \"vhost\"\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ringswitchd"))
+        .arg("--check-config")
+        .arg("--config")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines: Vec<&str> = said.lines().map(|line| line.split("bad.toml:").nth(1).unwrap()).collect();
+    assert_eq!(
+        lines,
+        [
+            "2:1: unknown key \"cpu\" in workers; did you mean \"cpus\"?",
+            "4:8: bridges.b.ports.p.type: expected one of vhost-user, afxdp, tap, internal, found string \"vhost\"",
+        ]
+    );
+}
