@@ -1,5 +1,6 @@
 //! ringswitchd: the switch. Parses arguments, starts workers and control, serves until told to stop.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -63,7 +64,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(colours).with_target(false).init();
 
     let cpus = allowed_cpus();
     let loaded = args.config.as_deref().map_or(Ok(model::Switch::default()), |file| config::load(file, &cpus));

@@ -80,20 +80,14 @@ impl Reader<'_> {
     fn bridge(&mut self, table: &DeTable<'_>, path: &str) -> Bridge {
         let mut bridge = Bridge::default();
         self.settings(table, path, |scope| scope == Scope::BridgeOther, &["flows", "ports"], &mut bridge.settings);
-        for entry @ (key, _) in table {
-            match key.get_ref().as_ref() {
-                "ports" => {
-                    for entry @ (name, _) in self.table(entry, &format!("{path}.ports")).into_iter().flatten() {
-                        let path = format!("{path}.ports.{}", name.get_ref());
-                        if let Some(table) = self.table(entry, &path) {
-                            let mut port = Port::default();
-                            let mine = |scope| matches!(scope, Scope::Port | Scope::Interface | Scope::Options(_));
-                            self.settings(table, &path, mine, &[], &mut port.settings);
-                            bridge.ports.insert(name.get_ref().to_string(), port);
-                        }
-                    }
-                }
-                _ => {}
+        let ports = table.get_key_value("ports").and_then(|entry| self.table(entry, &format!("{path}.ports")));
+        for entry @ (name, _) in ports.into_iter().flatten() {
+            let path = format!("{path}.ports.{}", name.get_ref());
+            if let Some(table) = self.table(entry, &path) {
+                let mut port = Port::default();
+                let mine = |scope| matches!(scope, Scope::Port | Scope::Interface | Scope::Options(_));
+                self.settings(table, &path, mine, &[], &mut port.settings);
+                bridge.ports.insert(name.get_ref().to_string(), port);
             }
         }
         if let Some(flows) = table.get("flows") {

@@ -39,7 +39,7 @@ impl<D: Dataplane> Engine<D> {
     ) -> Result<serde_json::Map<String, Json>, String> {
         let row = match table {
             Table::Bridge => self.bridge_row(name),
-            Table::Port => self.state.port_named(name).map(|port| port_row(port)),
+            Table::Port => self.state.port_named(name).map(port_row),
             Table::Interface => self.state.port_named(name).map(|port| self.interface_row(port)),
         };
         let row = match row {
