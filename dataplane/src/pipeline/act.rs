@@ -10,7 +10,7 @@ use crate::packet::{DropReason, PacketBatch};
 use crate::port::PortId;
 
 /// What one burst is: its packets, where they came in, what is in force.
-pub struct Burst<'a> {
+pub(super) struct Burst<'a> {
     /// The snapshot and the worker's lane.
     pub context: Context<'a>,
     /// The bridge of the ingress port.
@@ -21,11 +21,13 @@ pub struct Burst<'a> {
     pub batch: &'a mut PacketBatch,
     /// Where they go.
     pub egress: &'a mut Egress,
+    /// Room for NORMAL.
+    pub pairs: &'a mut normal::Pairs,
 }
 
 /// Runs `actions` on the packets with these indices; all were decided by the same rule.
 #[inline]
-pub fn run(burst: &mut Burst, actions: &[Action], ids: Range<usize>) {
+pub(super) fn run(burst: &mut Burst, actions: &[Action], ids: Range<usize>) {
     let mut alive = ids.clone().fold(0u32, |mask, id| mask | 1 << id);
     for (nth, action) in actions.iter().enumerate() {
         match action {

@@ -34,13 +34,14 @@ pub struct Pipeline {
     lane: usize,
     classifier: Classifier,
     egress: Egress,
+    pairs: normal::Pairs,
 }
 
 impl Pipeline {
     /// For the worker that counts in lane `lane`.
     #[must_use]
     pub fn new(lane: usize) -> Self {
-        Self { lane, classifier: Classifier::default(), egress: Egress::default() }
+        Self { lane, classifier: Classifier::default(), egress: Egress::default(), pairs: [None; BATCH] }
     }
 
     /// Sets the cache of a bridge and returns the one it had.
@@ -70,7 +71,7 @@ impl Pipeline {
         let context = Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms() };
         let mut verdicts = [None; BATCH];
         self.classifier.classify(bridge, ingress, batch, &mut verdicts);
-        let mut burst = Burst { context, bridge, ingress, batch, egress: &mut self.egress };
+        let mut burst = Burst { context, bridge, ingress, batch, egress: &mut self.egress, pairs: &mut self.pairs };
         // Neighbours with the same verdict are one run: in the common case the whole batch is.
         let mut first = 0;
         for run in verdicts[..count].chunk_by(|one, next| one == next) {

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::act::{Burst, each};
-use super::fdb::FdbKey;
+use super::fdb::{FdbKey, Probe};
 use super::rewrite;
 use super::snapshot::Form;
 use crate::flow::Action;
@@ -42,35 +42,49 @@ fn addresses(packet: &Packet) -> Option<Addresses> {
     Some(Addresses { dst: dst >> 16, src: src >> 16, tag })
 }
 
+/// Source and destination of a packet, to be looked up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pair {
+    dst: Probe,
+    src: Probe,
+}
+
+/// What [`forward`] knows of the packets of a batch between its two passes.
+pub(super) type Pairs = [Option<Pair>; BATCH];
+
 /// Forwards the packets in `alive`. `last`: no action follows, so a packet may be left in the form in which it went out.
 pub(super) fn forward(burst: &mut Burst, alive: u32, ids: &Range<usize>, last: bool) {
-    let mut keys = [None; BATCH];
+    // First all addresses, so that their entries are on the way when the first is looked up. Packets of one flow mostly
+    // come together: what is the same as before is not worked out again.
+    let mut before = (None, None);
     for id in each(alive, ids) {
-        keys[id] = admit(burst, id);
-        if let Some((dst, src)) = keys[id] {
-            burst.bridge.fdb.prefetch(dst);
-            burst.bridge.fdb.prefetch(src);
+        let start = burst.batch.packets()[id].head().first_chunk::<16>().copied();
+        if start.is_none() || start != before.0 {
+            before = (start, admit(burst, id));
+        } else if before.1.is_none() {
+            before.1 = admit(burst, id);
         }
+        burst.pairs[id] = before.1;
     }
     let now_s = (burst.context.now_ms / 1000) as u32;
     let mut previous = None;
     let mut target = None;
     for id in each(alive, ids) {
-        let Some(pair @ (dst, src)) = keys[id] else { continue };
+        let Some(pair) = burst.pairs[id] else { continue };
         if previous != Some(pair) {
             previous = Some(pair);
-            if !is_group(src.mac_bits()) {
-                burst.bridge.fdb.learn(src, burst.ingress.id, now_s);
+            if !is_group(pair.src.key().mac_bits()) {
+                burst.bridge.fdb.learn(pair.src, burst.ingress.id, now_s);
             }
-            target = find(burst, dst);
+            target = find(burst, pair.dst);
         }
-        deliver(burst, id, dst.vlan(), target, last);
+        deliver(burst, id, pair.dst.key().vlan(), target, last);
     }
 }
 
-/// Checks what a bridge must not forward; the keys of destination and source in the frame's VLAN.
+/// Checks what a bridge must not forward; where to look for destination and source in the frame's VLAN.
 #[inline(always)]
-fn admit(burst: &mut Burst, id: usize) -> Option<(FdbKey, FdbKey)> {
+fn admit(burst: &mut Burst, id: usize) -> Option<Pair> {
     let Addresses { dst, src, tag } = addresses(&burst.batch.packets()[id])?;
     if dst & !0xf == RESERVED {
         burst.egress.note_drop(id, DropReason::Reserved);
@@ -81,13 +95,14 @@ fn admit(burst: &mut Burst, id: usize) -> Option<(FdbKey, FdbKey)> {
         burst.egress.note_drop(id, DropReason::VlanNotAllowed);
         return None;
     };
-    Some((FdbKey::new(dst, vlan), FdbKey::new(src, vlan)))
+    let fdb = &burst.bridge.fdb;
+    Some(Pair { dst: fdb.probe(FdbKey::new(dst, vlan)), src: fdb.probe(FdbKey::new(src, vlan)) })
 }
 
 /// The port behind which the destination is; `None` when it is to be flooded.
 #[inline(always)]
-fn find(burst: &Burst, dst: FdbKey) -> Option<PortId> {
-    if is_group(dst.mac_bits()) {
+fn find(burst: &Burst, dst: Probe) -> Option<PortId> {
+    if is_group(dst.key().mac_bits()) {
         return None;
     }
     let port = burst.bridge.fdb.lookup(dst)?;
