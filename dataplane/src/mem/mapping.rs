@@ -12,8 +12,10 @@ use crate::sys::sigbus::Guard;
 pub struct Mapping {
     start: *mut u8,
     len: usize,
-    guard: Guard,
-    file: File,
+    /// `None` only while it is dropped.
+    guard: Option<Guard>,
+    /// Of our own memory, to be handed out. A guest's is closed once it is mapped: a front-end may send hundreds.
+    file: Option<File>,
 }
 
 // SAFETY: the mapping is an address range; every access goes through `Span` or `Area`, which allow for concurrent writers.
@@ -28,6 +30,10 @@ impl Mapping {
     /// # Errors
     /// A length of 0 or beyond the end of the file, and what `mmap(2)` says.
     pub fn of_file(file: File, len: u64) -> io::Result<Self> {
+        Self::map(&file, len)
+    }
+
+    fn map(file: &File, len: u64) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
         let meta = file.metadata()?;
         if len == 0 || len > meta.len() {
@@ -54,7 +60,7 @@ impl Mapping {
             Ok(guard) => {
                 // A core dump of the switch must not hold the guests' memory. SAFETY: our own whole mapping.
                 unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTDUMP) };
-                Ok(Self { start, len, guard, file })
+                Ok(Self { start, len, guard: Some(guard), file: None })
             }
             Err(error) => {
                 // SAFETY: mapped above, nobody has the address yet.
@@ -77,7 +83,9 @@ impl Mapping {
         // SAFETY: just created, nobody else owns it.
         let file = unsafe { File::from_raw_fd(fd) };
         file.set_len(len)?;
-        Self::of_file(file, len)
+        let mut mapping = Self::map(&file, len)?;
+        mapping.file = Some(file);
+        Ok(mapping)
     }
 
     /// Where it lies in this process.
@@ -101,20 +109,59 @@ impl Mapping {
     /// True once the file was truncated under us.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.guard.is_lost()
+        self.guard.as_ref().is_some_and(Guard::is_lost)
     }
 }
 
+/// The file of our own memory.
+///
+/// # Panics
+/// When the mapping is not of our own ([`Mapping::memfd`]).
 impl AsFd for Mapping {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.file.as_ref().expect("memory of our own").as_fd()
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: our own whole mapping; spans into it are gone by their invariant, areas hold an `Arc` of it. The
-        // guard may still fire until it is dropped right after, on an address that nobody touches.
+        // The guard goes first: once unmapped, the addresses may be another thread's next mapping, and a guard that was
+        // still there would answer for it.
+        self.guard = None;
+        // SAFETY: our own whole mapping; spans into it are gone by their invariant, areas hold an `Arc` of it.
         unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    /// Mappings come and go in other threads, at the same addresses: each loss is noticed by its own mapping, and by no
+    /// other.
+    #[test]
+    fn a_loss_is_told_to_the_mapping_that_was_touched() {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Relaxed) {
+                        let mapping = Mapping::memfd(c"other", 16384).expect("memfd");
+                        assert!(!mapping.is_lost(), "another mapping's loss");
+                    }
+                });
+            }
+            for _ in 0..20_000 {
+                let mapping = Mapping::memfd(c"victim", 16384).expect("memfd");
+                mapping.file.as_ref().expect("our own").set_len(0).expect("truncate");
+                // SAFETY: inside the mapping; the handler puts a page there.
+                unsafe { mapping.start().read_volatile() };
+                let lost = mapping.is_lost();
+                stop.store(!lost, Relaxed);
+                assert!(lost, "the loss was told to another mapping");
+            }
+            stop.store(true, Relaxed);
+        });
     }
 }
