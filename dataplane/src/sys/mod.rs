@@ -4,6 +4,7 @@
 //! every block names its invariant. Neighbours: everything below may call these.
 
 pub mod affinity;
+mod bell;
 pub mod clock;
 pub mod cpu;
 pub mod event;
