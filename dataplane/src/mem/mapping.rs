@@ -28,7 +28,7 @@ impl Mapping {
     /// huge page for hugetlbfs, where an unaligned length would never be unmapped).
     ///
     /// # Errors
-    /// A length of 0 or beyond the end of the file, and what `mmap(2)` says.
+    /// A length of 0 or beyond the end of the file, a file that is not memory, and what `mmap(2)` says.
     pub fn of_file(file: File, len: u64) -> io::Result<Self> {
         Self::map(&file, len)
     }
@@ -38,6 +38,9 @@ impl Mapping {
         let meta = file.metadata()?;
         if len == 0 || len > meta.len() {
             return Err(io::Error::other(format!("{len} bytes to map in a file of {}", meta.len())));
+        }
+        if !is_memory(file)? {
+            return Err(io::Error::other("the file is not memory: memfd, tmpfs and hugetlbfs are"));
         }
         let block = meta.blksize().max(4096);
         let len = usize::try_from(len.next_multiple_of(block)).map_err(io::Error::other)?;
@@ -111,6 +114,21 @@ impl Mapping {
     pub fn is_lost(&self) -> bool {
         self.guard.as_ref().is_some_and(Guard::is_lost)
     }
+}
+
+/// True when touching a page of this file waits for nothing but the kernel's own memory. A page of any other file system
+/// is fetched by whoever serves that (a disk, a network, with FUSE a process of the peer's), and a worker would wait for
+/// it in the middle of a burst.
+fn is_memory(file: &File) -> io::Result<bool> {
+    // SAFETY: all-zero is a valid statfs, and the descriptor is open for the call.
+    let kind = unsafe {
+        let mut info: libc::statfs = std::mem::zeroed();
+        if libc::fstatfs(file.as_raw_fd(), &raw mut info) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        info.f_type
+    };
+    Ok(matches!(kind, libc::TMPFS_MAGIC | libc::HUGETLBFS_MAGIC))
 }
 
 /// The file of our own memory.

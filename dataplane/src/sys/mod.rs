@@ -8,6 +8,7 @@ mod bell;
 pub mod clock;
 pub mod cpu;
 pub mod event;
+pub mod limits;
 pub mod netdev;
 pub mod packet_socket;
 pub mod poll;
