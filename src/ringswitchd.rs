@@ -15,8 +15,9 @@ use ringswitch_control::rpc::default_socket;
 use ringswitch_dataplane::port::PortEvents;
 use ringswitch_dataplane::sys::affinity::allowed_cpus;
 use ringswitch_dataplane::sys::event::EventFd;
+use ringswitch_dataplane::sys::limits::raise_open_files;
 use sd_notify::NotifyState;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// systemd's EXIT_NOTCONFIGURED: starting again helps only after the file was corrected.
@@ -95,6 +96,9 @@ fn serve(args: Args, wanted: model::Switch, cpus: Vec<usize>) -> Result<(), Box<
     let socket = args.socket.unwrap_or_else(default_socket);
     if let Some(directory) = socket.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    }
+    if let Err(error) = raise_open_files() {
+        warn!("raising the limit of open files: {error}");
     }
     let wake = Arc::new(EventFd::new()?);
     let (sender, events) = crossbeam_channel::unbounded();

@@ -176,3 +176,18 @@ fn many_flows_are_told_apart() {
     assert_eq!(switch.received(2).len(), 750);
     assert_eq!(switch.drops(), [("rule_drop", 18)].into());
 }
+
+#[test]
+fn packets_to_a_port_or_through_a_bridge_that_is_gone_are_counted() {
+    let mut switch = TestSwitch::new(3);
+    switch.set_flows("in_port=1,actions=output:2,mod_vlan_vid:7,output:3\nin_port=2,actions=flood");
+    switch.lose(3);
+    switch.send(1, vec![udp(1, 2, 10); 40]);
+    switch.send(2, [udp(1, 2, 10)]);
+    assert_eq!(switch.went_to(), [vec![1], vec![2; 40]].concat());
+    assert_eq!(switch.drops(), [("no_such_port", 41)].into());
+    switch.lose_bridge();
+    switch.send(1, vec![udp(1, 2, 10); 40]);
+    assert_eq!(switch.drops(), [("no_such_port", 41), ("no_rule", 40)].into());
+    switch.assert_accounted();
+}

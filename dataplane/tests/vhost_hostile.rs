@@ -120,7 +120,7 @@ fn memfd(len: u64) -> OwnedFd {
 /// What is sent, with which descriptors, and part of the reason for which it is refused.
 type Attack = (&'static str, Vec<u8>, Vec<RawFd>, &'static str);
 
-fn attacks(pipe: RawFd, file: RawFd, null: RawFd, memory: RawFd) -> Vec<Attack> {
+fn attacks(pipe: RawFd, file: RawFd, null: RawFd, memory: RawFd, disk: RawFd) -> Vec<Attack> {
     let region = [0x1000, 4096, 0x1000, 0];
     let single = |code, region: &[u64; 4]| message(code, &[longs(&[0]), longs(region)].concat());
     let attack = |name, bytes, fds: &[RawFd], why| (name, bytes, fds.to_vec(), why);
@@ -157,6 +157,8 @@ fn attacks(pipe: RawFd, file: RawFd, null: RawFd, memory: RawFd) -> Vec<Attack> 
         attack("count overflows", message(SET_MEM_TABLE, &longs(&[0x0800_0000])), &[], "a payload of 8 bytes"),
         attack("memory is a pipe", table(&[region]), &[pipe], "SET_MEM_TABLE: mapping the region"),
         attack("memory is /dev/null", table(&[region]), &[null], "SET_MEM_TABLE: mapping the region"),
+        attack("memory on a disk", table(&[region]), &[disk], "is not memory"),
+        attack("tiny region", table(&[[0x1000, 4095, 0x1000, 0]]), &[memory], "is not possible"),
         attack("beyond the file", table(&[[0x1000, 1 << 40, 0x1000, 0]]), &[memory], "to map in a file of"),
         attack("offset overflows", table(&[[0, 4096, 0, u64::MAX]]), &[memory], "is not possible"),
         attack("address overflows", table(&[[u64::MAX, 4096, 0, 0]]), &[memory], "is not possible"),
@@ -175,9 +177,13 @@ fn bogus_messages_end_the_connection_and_leave_nothing_open() {
     let file = tempfile::tempfile().expect("file");
     let null = File::options().read(true).write(true).open("/dev/null").expect("/dev/null");
     let memory = memfd(65536);
+    // The test program itself lies on a disk; what matters is that it is a file of some size, and not memory.
+    let disk = File::open(std::env::current_exe().expect("this program")).expect("this program");
     bench.assert_serves();
     let before = open_descriptors();
-    for (name, bytes, fds, why) in attacks(reader.as_raw_fd(), file.as_raw_fd(), null.as_raw_fd(), memory.as_raw_fd()) {
+    let files = [reader.as_raw_fd(), file.as_raw_fd(), null.as_raw_fd(), memory.as_raw_fd(), disk.as_raw_fd()];
+    let [reader, file, null, memory, disk] = files;
+    for (name, bytes, fds, why) in attacks(reader, file, null, memory, disk) {
         let mut stream = bench.connect();
         send(&stream, &bytes, &fds);
         assert!(is_closed(&mut stream), "{name}: the connection is still there");
@@ -276,6 +282,44 @@ fn a_front_end_that_never_reads_is_sent_away() {
         assert!(Instant::now() < deadline, "still served");
     }
     assert_eq!(bench.port.status().problem, "the front-end does not read its replies");
+}
+
+/// A message in many parts, each with as many descriptors as the kernel carries.
+#[test]
+fn descriptors_do_not_pile_up() {
+    let _alone = alone();
+    let bench = Bench::new();
+    let before = open_descriptors();
+    let mut stream = bench.connect();
+    let (reader, _writer) = std::io::pipe().expect("pipe");
+    send(&stream, &header(SET_MEM_TABLE, 1, 4096), &[]);
+    let mut most = 0;
+    for _ in 0..200 {
+        send(&stream, &[0], &[reader.as_raw_fd(); 253]);
+        std::thread::sleep(Duration::from_millis(1));
+        most = most.max(open_descriptors());
+    }
+    assert!(is_closed(&mut stream));
+    assert!(most < before + 300, "{most} descriptors are open, {before} before");
+    assert!(bench.port.status().problem.contains("file descriptors"), "{}", bench.port.status().problem);
+}
+
+/// What a guest's memory is mapped from does not stay open: hundreds of regions on each of many ports are too many.
+#[test]
+fn regions_cost_no_descriptors() {
+    let _alone = alone();
+    let bench = Bench::new();
+    let mut stream = bench.connect();
+    let memory = memfd(4096);
+    let before = open_descriptors();
+    for index in 0..500u64 {
+        let payload = longs(&[0, index << 12, 4096, index << 12, 0]);
+        send(&stream, &message(ADD_MEM_REG, &payload), &[memory.as_raw_fd()]);
+    }
+    send(&stream, &message(GET_FEATURES, &[]), &[]);
+    stream.read_exact(&mut [0; 20]).expect("an answer, when all that came before was served");
+    // Ours, and the port's end of the connection, which may not have been there before.
+    assert!(open_descriptors() <= before + 1, "{} descriptors are open, {before} before", open_descriptors());
 }
 
 #[test]

@@ -12,8 +12,10 @@ use crate::sys::sigbus::Guard;
 pub struct Mapping {
     start: *mut u8,
     len: usize,
-    guard: Guard,
-    file: File,
+    /// `None` only while it is dropped.
+    guard: Option<Guard>,
+    /// Of our own memory, to be handed out. A guest's is closed once it is mapped: a front-end may send hundreds.
+    file: Option<File>,
 }
 
 // SAFETY: the mapping is an address range; every access goes through `Span` or `Area`, which allow for concurrent writers.
@@ -26,12 +28,19 @@ impl Mapping {
     /// huge page for hugetlbfs, where an unaligned length would never be unmapped).
     ///
     /// # Errors
-    /// A length of 0 or beyond the end of the file, and what `mmap(2)` says.
+    /// A length of 0 or beyond the end of the file, a file that is not memory, and what `mmap(2)` says.
     pub fn of_file(file: File, len: u64) -> io::Result<Self> {
+        Self::map(&file, len)
+    }
+
+    fn map(file: &File, len: u64) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
         let meta = file.metadata()?;
         if len == 0 || len > meta.len() {
             return Err(io::Error::other(format!("{len} bytes to map in a file of {}", meta.len())));
+        }
+        if !is_memory(file)? {
+            return Err(io::Error::other("the file is not memory: memfd, tmpfs and hugetlbfs are"));
         }
         let block = meta.blksize().max(4096);
         let len = usize::try_from(len.next_multiple_of(block)).map_err(io::Error::other)?;
@@ -54,7 +63,7 @@ impl Mapping {
             Ok(guard) => {
                 // A core dump of the switch must not hold the guests' memory. SAFETY: our own whole mapping.
                 unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTDUMP) };
-                Ok(Self { start, len, guard, file })
+                Ok(Self { start, len, guard: Some(guard), file: None })
             }
             Err(error) => {
                 // SAFETY: mapped above, nobody has the address yet.
@@ -77,7 +86,9 @@ impl Mapping {
         // SAFETY: just created, nobody else owns it.
         let file = unsafe { File::from_raw_fd(fd) };
         file.set_len(len)?;
-        Self::of_file(file, len)
+        let mut mapping = Self::map(&file, len)?;
+        mapping.file = Some(file);
+        Ok(mapping)
     }
 
     /// Where it lies in this process.
@@ -101,20 +112,74 @@ impl Mapping {
     /// True once the file was truncated under us.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.guard.is_lost()
+        self.guard.as_ref().is_some_and(Guard::is_lost)
     }
 }
 
+/// True when touching a page of this file waits for nothing but the kernel's own memory. A page of any other file system
+/// is fetched by whoever serves that (a disk, a network, with FUSE a process of the peer's), and a worker would wait for
+/// it in the middle of a burst.
+fn is_memory(file: &File) -> io::Result<bool> {
+    // SAFETY: all-zero is a valid statfs, and the descriptor is open for the call.
+    let kind = unsafe {
+        let mut info: libc::statfs = std::mem::zeroed();
+        if libc::fstatfs(file.as_raw_fd(), &raw mut info) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        info.f_type
+    };
+    Ok(matches!(kind, libc::TMPFS_MAGIC | libc::HUGETLBFS_MAGIC))
+}
+
+/// The file of our own memory.
+///
+/// # Panics
+/// When the mapping is not of our own ([`Mapping::memfd`]).
 impl AsFd for Mapping {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.file.as_ref().expect("memory of our own").as_fd()
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: our own whole mapping; spans into it are gone by their invariant, areas hold an `Arc` of it. The
-        // guard may still fire until it is dropped right after, on an address that nobody touches.
+        // The guard goes first: once unmapped, the addresses may be another thread's next mapping, and a guard that was
+        // still there would answer for it.
+        self.guard = None;
+        // SAFETY: our own whole mapping; spans into it are gone by their invariant, areas hold an `Arc` of it.
         unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    /// Mappings come and go in other threads, at the same addresses: each loss is noticed by its own mapping, and by no
+    /// other.
+    #[test]
+    fn a_loss_is_told_to_the_mapping_that_was_touched() {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Relaxed) {
+                        let mapping = Mapping::memfd(c"other", 16384).expect("memfd");
+                        assert!(!mapping.is_lost(), "another mapping's loss");
+                    }
+                });
+            }
+            for _ in 0..20_000 {
+                let mapping = Mapping::memfd(c"victim", 16384).expect("memfd");
+                mapping.file.as_ref().expect("our own").set_len(0).expect("truncate");
+                // SAFETY: inside the mapping; the handler puts a page there.
+                unsafe { mapping.start().read_volatile() };
+                let lost = mapping.is_lost();
+                stop.store(!lost, Relaxed);
+                assert!(lost, "the loss was told to another mapping");
+            }
+            stop.store(true, Relaxed);
+        });
     }
 }

@@ -25,6 +25,9 @@ pub struct RegionSpec {
     pub file: OwnedFd,
 }
 
+/// Regions of a guest's memory are pages at least; a table of tiny ones would only make every buffer cross many.
+const SHORTEST: u64 = 4096;
+
 /// A mapped region.
 #[derive(Clone, Debug)]
 pub struct Region {
@@ -38,7 +41,7 @@ pub struct Region {
 /// Why a memory table was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
-    /// Start plus length does not fit in 64 bits, or the length is 0.
+    /// Start plus length does not fit in 64 bits, or the length is below a page.
     #[error("region at guest address {start:#x}: length {len:#x} is not possible")]
     Length {
         /// Guest-physical start.
@@ -70,9 +73,9 @@ impl Region {
     /// Impossible lengths, and files shorter than the region.
     pub fn map(spec: RegionSpec) -> Result<Self, MemoryError> {
         let RegionSpec { guest_start, user_start, len, file_offset, file } = spec;
-        let end = file_offset
-            .checked_add(len)
-            .filter(|_| len > 0 && guest_start.checked_add(len).is_some() && user_start.checked_add(len).is_some());
+        let end = file_offset.checked_add(len).filter(|_| {
+            len >= SHORTEST && guest_start.checked_add(len).is_some() && user_start.checked_add(len).is_some()
+        });
         let end = end.ok_or(MemoryError::Length { start: guest_start, len })?;
         let mapping = Mapping::of_file(File::from(file), end)
             .map_err(|source| MemoryError::Map { start: guest_start, source })?;

@@ -97,6 +97,20 @@ impl Packet {
         &self.tail[..usize::from(self.tail_count)]
     }
 
+    /// Moves the whole tail into the head: for the rare frame whose headers do not end where heads do. The sender's bytes
+    /// are read here, and then not again.
+    #[cold]
+    pub fn pull_tail(&mut self) {
+        let mut end = usize::from(self.start) + usize::from(self.head_len);
+        for piece in &self.tail[..usize::from(self.tail_count)] {
+            // `push_tail` keeps the frame below MAX_FRAME and `push_front` takes from the headroom: there is room.
+            let Some(room) = self.head.get_mut(end..end + piece.len()) else { return };
+            end += piece.read(room);
+        }
+        self.head_len += self.tail_len;
+        (self.tail_len, self.tail_count) = (0, 0);
+    }
+
     /// Makes room for `count` bytes in front (their contents are undefined); false when the headroom is used up.
     pub fn push_front(&mut self, count: usize) -> bool {
         if count > usize::from(self.start) {

@@ -5,7 +5,7 @@
 //! Trust: packets choose keys. A sender of ever new keys fills the cache with them and pays for walks, up to its budget.
 
 use super::cache::{FlowCache, Verdict};
-use super::parse::parse;
+use super::parse::{Depth, parse, reach_headers};
 use super::snapshot::{BridgeView, PortEntry};
 use crate::flow::{Field, FlowKey, OutOfBudget, PackedKey};
 use crate::packet::{BATCH, PacketBatch};
@@ -74,7 +74,7 @@ impl Classifier {
         &mut self,
         bridge: &BridgeView,
         ingress: &PortEntry,
-        batch: &PacketBatch,
+        batch: &mut PacketBatch,
         verdicts: &mut [Option<Verdict>; BATCH],
     ) {
         self.lookups = Lookups::default();
@@ -104,7 +104,7 @@ impl Classifier {
         &mut self,
         bridge: &BridgeView,
         ingress: &PortEntry,
-        batch: &PacketBatch,
+        batch: &mut PacketBatch,
         verdicts: &mut [Option<Verdict>; BATCH],
     ) {
         let count = batch.len();
@@ -116,7 +116,10 @@ impl Classifier {
             own.cache.reshape(&bridge.union);
             own.version = bridge.version;
         }
-        for (id, packet) in batch.packets().iter().enumerate() {
+        for (id, packet) in batch.packets_mut().iter_mut().enumerate() {
+            if bridge.depth >= Depth::Network {
+                reach_headers(packet);
+            }
             parse(packet, ingress.number, bridge.depth, &mut self.keys[id]);
             self.hashes[id] = own.cache.shape().pack_into(&self.keys[id], &mut self.packed[id]);
         }

@@ -17,6 +17,8 @@ pub struct Context<'a> {
     pub lane: usize,
     /// Milliseconds of `sys::clock::coarse_ms`.
     pub now_ms: u64,
+    /// Of the port where the burst came in: what has no other port to be counted at.
+    pub ingress: &'a PortCounters,
 }
 
 /// See the module.
@@ -25,7 +27,7 @@ pub struct Egress {
     pending: Vec<PortId>,
     /// The part of a list that goes to one queue of several.
     part: TxList,
-    outputs: [u16; BATCH],
+    outputs: [u32; BATCH],
     reasons: [DropReason; BATCH],
 }
 
@@ -101,6 +103,8 @@ impl Egress {
 /// Sends a list through its port and empties it: what the port does not take is dropped and counted there.
 fn send(context: Context, batch: &PacketBatch, port: PortId, list: &mut TxList, part: &mut TxList) {
     let Some(port) = context.snapshot.port(port) else {
+        // A snapshot whose bridge names a port that it does not have.
+        context.ingress.dropped(DropReason::NoSuchPort, list.len() as u64);
         list.clear();
         return;
     };

@@ -239,6 +239,10 @@ impl Fdb {
     /// Adds or moves an entry; false when there is no room.
     fn put(&self, book: &mut Book, probe: Probe, port: PortId, new: u64) -> bool {
         if let Some((slot, old)) = self.find(probe) {
+            // Made static between the packet's look and the lock.
+            if old & STATIC != 0 && new & STATIC == 0 {
+                return true;
+            }
             slot.value.store(new, Ordering::Release);
             if port_of(old) != port {
                 book.per_port[usize::from(port_of(old).0)] -= 1;
@@ -396,6 +400,15 @@ mod tests {
         assert_eq!(fdb.entries(310).len(), 1);
         assert_eq!(fdb.flush(|entry| entry.port == A), 1);
         assert_eq!(fdb.stats().current, 0);
+    }
+
+    #[test]
+    fn a_static_address_is_not_moved_by_a_packet_that_looked_before() {
+        let fdb = Fdb::new(64);
+        assert!(fdb.add_static([2, 0, 0, 0, 0, 1], 0, A));
+        let key = FdbKey::of([2, 0, 0, 0, 0, 1], 0);
+        fdb.learn_slowly(key, B, 1);
+        assert_eq!(fdb.lookup(key), Some(A));
     }
 
     #[test]

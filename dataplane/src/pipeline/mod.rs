@@ -64,11 +64,12 @@ impl Pipeline {
         if batch.tally.total() > 0 {
             counters.add_tally(&batch.tally);
         }
+        self.classifier.lookups = Lookups::default();
         let Some(bridge) = snapshot.bridge(ingress.bridge) else {
             counters.dropped(DropReason::NoRule, count as u64);
             return;
         };
-        let context = Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms() };
+        let context = Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms(), ingress: counters };
         let mut verdicts = [None; BATCH];
         self.classifier.classify(bridge, ingress, batch, &mut verdicts);
         let mut burst = Burst { context, bridge, ingress, batch, egress: &mut self.egress, pairs: &mut self.pairs };

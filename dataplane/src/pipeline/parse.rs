@@ -109,6 +109,23 @@ pub fn parse(packet: &Packet, in_port: u32, depth: Depth, key: &mut FlowKey) {
     }
 }
 
+/// Brings headers into the head that lie behind it: IPv6 extension headers can be of any length, all others fit. Called
+/// before what looks at the transport: a sender must not escape a rule about ports by long options.
+#[inline(always)]
+pub fn reach_headers(packet: &mut Packet) {
+    if !packet.tail().is_empty() && has_extensions(packet.head()) {
+        packet.pull_tail();
+    }
+}
+
+fn has_extensions(head: &[u8]) -> bool {
+    let Some(frame) = Ethernet::new(head) else { return false };
+    let (_, type_or_len, start) = untag(head, frame.type_or_len());
+    let (dl_type, snap) = ethernet::resolve(type_or_len, &head[start..]);
+    let next_header = head.get(start + snap + ipv6::NEXT_HEADER);
+    dl_type == ethernet::TYPE_IPV6 && next_header.is_some_and(|&protocol| ipv6::is_extension(protocol))
+}
+
 /// Where the headers of a frame lie that starts with `head` and is `len` bytes long.
 #[must_use]
 pub fn locate(head: &[u8], len: usize) -> Layout {

@@ -8,7 +8,7 @@ use crate::flow::{Action, Mac};
 use crate::packet::{DropReason, Packet};
 use crate::wire::{checksum, ethernet, ipv4, ipv6, sctp, tcp, udp, vlan};
 
-use super::parse::{Layout, Transport, locate};
+use super::parse::{Layout, Transport, locate, reach_headers};
 
 /// The DSCP bits of a type of service.
 const DSCP: u8 = 0xfc;
@@ -132,6 +132,7 @@ fn change_ttl(packet: &mut Packet, change: impl Fn(u8) -> Option<u8>) -> Result<
 }
 
 fn set_port(packet: &mut Packet, at: usize, port: u16) {
+    reach_headers(packet);
     let Some(transport) = locate(packet.head(), packet.len()).transport else { return };
     let head = packet.head_mut();
     // A header that is not all there, or whose checksum covers what other fragments carry, is left alone.

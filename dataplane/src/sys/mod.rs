@@ -4,9 +4,11 @@
 //! every block names its invariant. Neighbours: everything below may call these.
 
 pub mod affinity;
+mod bell;
 pub mod clock;
 pub mod cpu;
 pub mod event;
+pub mod limits;
 pub mod netdev;
 pub mod packet_socket;
 pub mod poll;

@@ -3,26 +3,62 @@
 //! The handler replaces a lost mapping by private zero pages and notes it; the instruction then runs again and the
 //! worker faults the port at the end of the burst. A SIGBUS anywhere else ends the process as usual.
 //!
-//! Everything the handler touches is an atomic in a static table: it may interrupt any code.
+//! Everything the handler touches is an atomic in a static table: it may interrupt any code, and another thread may change
+//! the table meanwhile. A slot counts each change, so the handler never believes one that is half-way: it would replace
+//! memory that is not the peer's. The slot of the mapping that was touched stays as it is, for a mapping lives as long as
+//! somebody may touch it, and its guard goes before it does.
 
 use std::ffi::c_void;
 use std::io;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 
-/// Guarded mappings at a time: 128 ports of 64 regions; 509 regions each fit for 16 ports.
-const SLOTS: usize = 8192;
+/// Guarded mappings at a time: about as many as the kernel lets a process have, so that no front-end can use up what
+/// others need. Slots that were never used cost nothing.
+const SLOTS: usize = 65536;
 
 struct Slot {
+    /// Odd while the slot is being changed.
+    changes: AtomicUsize,
     start: AtomicUsize,
     len: AtomicUsize,
     lost: AtomicBool,
 }
 
-static TABLE: [Slot; SLOTS] =
-    [const { Slot { start: AtomicUsize::new(0), len: AtomicUsize::new(0), lost: AtomicBool::new(false) } }; SLOTS];
+static TABLE: [Slot; SLOTS] = [const { Slot::free() }; SLOTS];
 static USED: AtomicUsize = AtomicUsize::new(0);
 static LOSSES: AtomicU32 = AtomicU32::new(0);
+
+impl Slot {
+    const fn free() -> Self {
+        Self {
+            changes: AtomicUsize::new(0),
+            start: AtomicUsize::new(0),
+            len: AtomicUsize::new(0),
+            lost: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets the range. Called by the slot's owner only.
+    fn set(&self, start: usize, len: usize) {
+        self.changes.fetch_add(1, Ordering::Acquire);
+        fence(Ordering::Release);
+        self.start.store(start, Ordering::Relaxed);
+        self.lost.store(false, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Release);
+        // Last: this is what claims a slot, and what frees it.
+        self.len.store(len, Ordering::Release);
+    }
+
+    /// The range, unless it is being changed.
+    fn range(&self) -> Option<(usize, usize)> {
+        let before = self.changes.load(Ordering::Acquire);
+        let range = (self.start.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        let same = before.is_multiple_of(2) && self.changes.load(Ordering::Relaxed) == before;
+        (same && range.0 != 0).then_some(range)
+    }
+}
 
 /// One guarded mapping; dropping it ends the guard (before the mapping is unmapped).
 #[derive(Debug)]
@@ -36,10 +72,11 @@ impl Guard {
     pub(crate) fn new(start: *mut u8, len: usize) -> io::Result<Self> {
         install()?;
         for (index, slot) in TABLE.iter().enumerate() {
-            // `len` claims the slot; `start` comes last, so that the handler never sees a half-filled one.
-            if slot.len.compare_exchange(0, len, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                slot.lost.store(false, Ordering::Relaxed);
-                slot.start.store(start as usize, Ordering::Release);
+            // `len` claims the slot.
+            if slot.len.load(Ordering::Relaxed) == 0
+                && slot.len.compare_exchange(0, len, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            {
+                slot.set(start as usize, len);
                 USED.fetch_max(index + 1, Ordering::AcqRel);
                 return Ok(Self(index));
             }
@@ -56,8 +93,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        TABLE[self.0].start.store(0, Ordering::Release);
-        TABLE[self.0].len.store(0, Ordering::Release);
+        TABLE[self.0].set(0, 0);
     }
 }
 
@@ -94,8 +130,8 @@ extern "C" fn on_sigbus(_signal: libc::c_int, info: *mut libc::siginfo_t, _conte
     // SAFETY: the kernel passes a valid siginfo to an SA_SIGINFO handler.
     let address = unsafe { (*info).si_addr() } as usize;
     for slot in &TABLE[..USED.load(Ordering::Acquire)] {
-        let (start, len) = (slot.start.load(Ordering::Acquire), slot.len.load(Ordering::Acquire));
-        if start == 0 || address < start || address - start >= len {
+        let Some((start, len)) = slot.range() else { continue };
+        if address < start || address - start >= len {
             continue;
         }
         // SAFETY: `start .. start + len` is a whole mapping that its owner keeps until the guard is gone; replacing it

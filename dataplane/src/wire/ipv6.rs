@@ -7,7 +7,8 @@ pub const LEN: usize = 40;
 /// Where the hop limit lies.
 pub const HOP_LIMIT: usize = 7;
 const PAYLOAD_LEN: usize = 4;
-const NEXT_HEADER: usize = 6;
+/// Offset of the number of the header that follows.
+pub const NEXT_HEADER: usize = 6;
 const SRC: usize = 8;
 const DST: usize = 24;
 
@@ -17,9 +18,6 @@ const ROUTING: u8 = 43;
 pub const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
-
-/// No sender has a reason for more: each kind once, destination options twice (RFC 8200, section 4.1).
-const MAX_EXTENSIONS: usize = 8;
 
 /// The fixed header.
 #[derive(Clone, Copy)]
@@ -92,13 +90,14 @@ pub struct Transport {
 }
 
 /// Walks the extension headers. `next_header` is the fixed header's, `payload` what follows it, really `available`
-/// bytes long (`payload` may be cut). `None` when they are cut, too many, or longer than the packet.
+/// bytes long (`payload` may be cut). `None` when they are cut or longer than the packet. However many
+/// there are: receivers walk them all, so a rule about ports must not be escaped by one more. Each takes 8 bytes at least.
 #[inline]
 #[must_use]
 pub fn walk(next_header: u8, payload: &[u8], available: usize) -> Option<Transport> {
     let mut found = Transport { protocol: next_header, offset: 0, is_fragment: false, is_later_fragment: false };
-    for _ in 0..=MAX_EXTENSIONS {
-        if !matches!(found.protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION) {
+    loop {
+        if !is_extension(found.protocol) {
             return Some(found);
         }
         let header: &[u8; 8] = payload.get(found.offset..)?.first_chunk()?;
@@ -125,7 +124,13 @@ pub fn walk(next_header: u8, payload: &[u8], available: usize) -> Option<Transpo
         found.protocol = header[0];
         found.offset += len;
     }
-    None
+}
+
+/// True for the number of an extension header, behind which there is another header.
+#[inline]
+#[must_use]
+pub fn is_extension(next_header: u8) -> bool {
+    matches!(next_header, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION)
 }
 
 #[cfg(test)]
@@ -168,6 +173,9 @@ mod tests {
 
     #[test]
     fn endless_chains_end() {
-        assert_eq!(walk(DESTINATION, &[60, 0, 0, 0, 0, 0, 0, 0].repeat(100), 800), None);
+        let mut chain = [60, 0, 0, 0, 0, 0, 0, 0].repeat(100);
+        assert_eq!(walk(DESTINATION, &chain, 800), None);
+        chain[792] = 6;
+        assert_eq!(walk(DESTINATION, &chain, 800).map(|found| (found.protocol, found.offset)), Some((6, 800)));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -130,7 +130,7 @@ impl Worker {
         }
         let start = clock::cycles();
         let received = (0..self.queues.len()).map(|index| self.serve(index)).sum();
-        self.account(received, clock::cycles() - start);
+        self.account(received, clock::cycles().saturating_sub(start));
         received
     }
 
@@ -219,7 +219,7 @@ impl Worker {
         while !self.stopped {
             if self.poll_once() > 0 {
                 last_work = clock::cycles();
-            } else if spin.is_some_and(|spin| clock::cycles() - last_work > spin) {
+            } else if spin.is_some_and(|spin| clock::cycles().saturating_sub(last_work) > spin) {
                 self.sleep();
                 last_work = clock::cycles();
             } else {
@@ -231,6 +231,9 @@ impl Worker {
     /// Asks every peer for notifications and sleeps until one comes, unless something came meanwhile.
     fn sleep(&mut self) {
         self.mailbox.asleep.store(true, Ordering::SeqCst);
+        // Whoever publishes or writes stores first and looks at `asleep` afterwards; the looks below come after this
+        // store, whatever their own order: one of the two sees the other.
+        fence(Ordering::SeqCst);
         let armed = self.queues.iter_mut().map(|queue| queue.queue.arm()).take_while(|&armed| armed).count();
         let quiet = armed == self.queues.len()
             && !self.mailbox.full.load(Ordering::SeqCst)

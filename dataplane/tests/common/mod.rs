@@ -162,6 +162,19 @@ impl TestSwitch {
         self.port(number).entry.tx.replace(0, None);
     }
 
+    /// Publishes a snapshot whose bridge still names port `number`, which is gone.
+    pub fn lose(&mut self, number: u32) {
+        let mut snapshot = Snapshot::clone(&self.workers.current());
+        snapshot.ports[number as usize - 1] = None;
+        self.workers.publish(snapshot);
+    }
+
+    /// Publishes a snapshot without its bridge.
+    pub fn lose_bridge(&mut self) {
+        let snapshot = Snapshot::clone(&self.workers.current());
+        self.workers.publish(Snapshot { bridges: vec![None], ..snapshot });
+    }
+
     fn port(&self, number: u32) -> &TestPort {
         &self.ports[number as usize - 1]
     }

@@ -176,3 +176,38 @@ fn with_packet_reused(frame: &[u8]) {
         let _ = (rss_hash(packet), locate(packet.head(), packet.len()));
     });
 }
+
+/// Long extension headers push the transport behind the head: the key is that of the whole frame all the same.
+#[test]
+fn headers_in_the_tail_are_found() {
+    use crate::mem::{GuestMemory, Mapping, Region};
+    use crate::packet::SPLIT_HEAD;
+    use std::sync::Arc;
+
+    for options in [6, 8, 20, 100] {
+        let payload = 8 * (options + 1) + TCP.len() + 600;
+        let mut ip = vec![0x60, 0, 0, 0, (payload >> 8) as u8, payload as u8, 60, 64];
+        ip.extend([0xfd; 32]);
+        ip.extend([6, options as u8]);
+        ip.extend(vec![0; 8 * (options + 1) - 2]);
+        ip.extend(TCP);
+        ip.extend([0; 600]);
+        let frame = frame(&[&[0x86, 0xdd], &ip]);
+
+        let mapping = Arc::new(Mapping::memfd(c"sender", 4096).expect("memfd"));
+        let memory = GuestMemory::new(vec![Region::of_own(mapping, 0)]).expect("one region");
+        let tail = memory.span(0, (frame.len() - SPLIT_HEAD) as u32, &mut 0).expect("inside");
+        tail.write(&frame[SPLIT_HEAD..]);
+        let mut batch = PacketBatch::new();
+        let packet = batch.next_slot().expect("an empty batch has room");
+        packet.reset(SPLIT_HEAD).copy_from_slice(&frame[..SPLIT_HEAD]);
+        assert!(packet.push_tail(tail));
+
+        reach_headers(packet);
+        assert_eq!(packet.head(), frame);
+        let mut key = FlowKey::default();
+        parse(packet, 7, Depth::Transport, &mut key);
+        assert_eq!(key, parsed(&frame));
+        assert_eq!(fields(&key, &[Field::NW_PROTO, Field::TP_DST]), [6, 80], "{options}");
+    }
+}

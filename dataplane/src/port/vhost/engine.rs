@@ -19,8 +19,32 @@ pub(super) struct Chain {
     pub id: u16,
     /// Descriptors of the ring that it takes (an indirect table is one).
     pub count: u16,
-    /// Descriptors that were read, those of indirect tables too: the work that it caused.
-    pub walked: u32,
+}
+
+/// How much work one frame may cause: descriptors read, those of indirect tables too, and pieces of memory. Rings may
+/// have 32768 descriptors and a table as many more, which no driver needs for a frame, but which a guest could have us
+/// walk again and again while all others wait.
+pub(super) struct Walk(u32);
+
+impl Walk {
+    /// As many as QEMU accepts; Linux makes chains of 19 at most.
+    pub const MOST: u32 = 1024;
+
+    pub fn new() -> Self {
+        Self(Self::MOST)
+    }
+
+    /// One step more.
+    #[inline(always)]
+    pub fn step(&mut self) -> Result<(), RingFaultKind> {
+        self.0 = self.0.checked_sub(1).ok_or(RingFaultKind::TooManyPieces)?;
+        Ok(())
+    }
+
+    /// Steps done.
+    pub fn done(&self) -> u32 {
+        Self::MOST - self.0
+    }
 }
 
 /// The device side of one ring. `WRITE` says what the guest's descriptors must be: device-writable, or readable.
@@ -46,7 +70,13 @@ pub(super) trait Engine: Send + Sized {
     ) -> Result<usize, RingFaultKind>;
 
     /// Takes the next buffer whatever its shape and shows its non-empty pieces in order; `None` when there is none.
-    fn chain<const WRITE: bool>(&mut self, piece: &mut impl FnMut(Span)) -> Result<Option<Chain>, RingFaultKind>;
+    /// There is none either when as many as the ring holds were taken since the last [`publish`](Self::publish), so a
+    /// guest that makes buffers available as fast as they are taken keeps nobody here.
+    fn chain<const WRITE: bool>(
+        &mut self,
+        walk: &mut Walk,
+        piece: &mut impl FnMut(Span),
+    ) -> Result<Option<Chain>, RingFaultKind>;
 
     /// The chain taken last goes back with `len` bytes written, once [`publish`](Self::publish)ed.
     fn complete(&mut self, chain: Chain, len: u32);
@@ -75,11 +105,13 @@ pub(super) fn passed(event: u16, new: u16, old: u16) -> bool {
 /// One piece of guest memory, which may cross regions, shown as spans.
 pub(super) fn pieces(
     memory: &mut Lookup,
+    walk: &mut Walk,
     mut address: u64,
     mut len: u32,
     piece: &mut impl FnMut(Span),
 ) -> Result<(), RingFaultKind> {
     while len > 0 {
+        walk.step()?;
         let span = memory.span(address, len).ok_or(RingFaultKind::OutsideMemory)?;
         piece(span);
         address = address.wrapping_add(span.len() as u64);

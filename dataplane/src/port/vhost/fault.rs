@@ -44,6 +44,8 @@ fault_kinds! {
     IndirectLength = "indirect table of an impossible length",
     /// Packed ring: a buffer id that is not below the ring size.
     BufferId = "buffer id outside the ring",
+    /// A buffer, or all buffers of one frame, in more pieces than any driver makes.
+    TooManyPieces = "frame in more than 1024 pieces",
     /// A file behind the memory table was truncated.
     MemoryLost = "guest memory was truncated while mapped",
 }

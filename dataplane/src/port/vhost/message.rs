@@ -20,6 +20,9 @@ use crate::sys::socket::recv_with_fds;
 const HEADER: usize = 12;
 /// Longest payload: room for 127 memory regions; every other message is far shorter.
 const MAX_PAYLOAD: usize = 4096;
+/// Most descriptors of a message: one for each region that fits. A message in many small parts could bring some with
+/// each, until the process has none left for other ports.
+const MOST_FDS: usize = 127;
 /// A message is sent in one piece by every front-end; one that takes longer than this is not going to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -72,6 +75,9 @@ impl Reader {
             match result {
                 Ok(0) => return Err(VhostError::Disconnected),
                 Ok(_) => {
+                    if self.fds.len() > MOST_FDS {
+                        return Err(VhostError::Descriptors { request: "a message", count: self.fds.len() });
+                    }
                     self.since.get_or_insert_with(Instant::now);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return self.still_patient().map(|()| None),

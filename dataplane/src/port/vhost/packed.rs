@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use super::engine::{Chain, Engine, IndirectTable, flag, passed, pieces};
+use super::engine::{Chain, Engine, IndirectTable, Walk, flag, passed, pieces};
 use super::{RingError, RingFaultKind, RingSetup};
 use crate::mem::{Area, Lookup, Slots, Span};
 use crate::packet::BATCH;
@@ -153,34 +153,37 @@ impl Packed {
         &mut self,
         address: u64,
         len: u32,
+        walk: &mut Walk,
         piece: &mut impl FnMut(Span),
-    ) -> Result<u32, RingFaultKind> {
+    ) -> Result<(), RingFaultKind> {
         let table = IndirectTable::new(address, len, self.size)?;
         for index in 0..table.count {
+            walk.step()?;
             let (low, high) = table.entry(&mut self.memory, index)?;
             if flags_of(high) & flag::INDIRECT != 0 {
                 return Err(RingFaultKind::UnexpectedIndirect);
             }
             if WRITE {
-                self.buffer::<WRITE>(low, high, piece)?;
+                self.buffer::<WRITE>(low, high, walk, piece)?;
             } else {
                 // DPDK's driver leaves WRITE in the tables that it sends; reading them harms nobody.
-                pieces(&mut self.memory, low, high as u32, piece)?;
+                pieces(&mut self.memory, walk, low, high as u32, piece)?;
             }
         }
-        Ok(table.count)
+        Ok(())
     }
 
     fn buffer<const WRITE: bool>(
         &mut self,
         low: u64,
         high: u64,
+        walk: &mut Walk,
         piece: &mut impl FnMut(Span),
     ) -> Result<(), RingFaultKind> {
         if (flags_of(high) & flag::WRITE != 0) != WRITE {
             return Err(RingFaultKind::WrongDirection);
         }
-        pieces(&mut self.memory, low, high as u32, piece)
+        pieces(&mut self.memory, walk, low, high as u32, piece)
     }
 
     /// Whether the driver wants to hear that the used position moved from `old`.
@@ -259,26 +262,30 @@ impl Engine for Packed {
         Ok(count)
     }
 
-    fn chain<const WRITE: bool>(&mut self, piece: &mut impl FnMut(Span)) -> Result<Option<Chain>, RingFaultKind> {
+    fn chain<const WRITE: bool>(
+        &mut self,
+        walk: &mut Walk,
+        piece: &mut impl FnMut(Span),
+    ) -> Result<Option<Chain>, RingFaultKind> {
         let most = self.size - self.taken;
         if most == 0 || !self.is_ready() {
             return Ok(None);
         }
         let mut at = self.next;
         for count in 1..=most {
+            walk.step()?;
             let index = usize::from(at.index);
             // Acquire: as in `claim`. The driver makes the first descriptor of a chain available last (2.8.6), so the
             // others need no look at their availability.
             let high = self.ring.high(index, Ordering::Acquire).ok_or(RingFaultKind::DescriptorIndex)?;
             let low = self.ring.low(index).ok_or(RingFaultKind::DescriptorIndex)?;
-            let mut walked = u32::from(count);
             if flags_of(high) & flag::INDIRECT != 0 {
                 if !self.indirect || count > 1 || flags_of(high) & flag::NEXT != 0 {
                     return Err(RingFaultKind::UnexpectedIndirect);
                 }
-                walked += self.walk_table::<WRITE>(low, high as u32, piece)?;
+                self.walk_table::<WRITE>(low, high as u32, walk, piece)?;
             } else {
-                self.buffer::<WRITE>(low, high, piece)?;
+                self.buffer::<WRITE>(low, high, walk, piece)?;
             }
             at.advance(1, self.size);
             if flags_of(high) & flag::NEXT != 0 {
@@ -291,7 +298,7 @@ impl Engine for Packed {
             }
             self.next = at;
             self.taken += count;
-            return Ok(Some(Chain { id, count, walked }));
+            return Ok(Some(Chain { id, count }));
         }
         Err(RingFaultKind::DescriptorLoop)
     }

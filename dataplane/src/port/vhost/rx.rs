@@ -3,16 +3,16 @@
 //! Trust: sizes and shapes are the guest's; frames are bounded here. The header's contents are ignored: no offload that
 //! it could ask for is negotiated. Neighbours: `split` and `packed` find the buffers.
 
-use super::engine::Engine;
+use super::engine::{Engine, Walk};
 use super::gather::Gather;
 use super::{RingError, RingFaultKind, RingSetup};
 use crate::mem::Span;
 use crate::packet::{BATCH, DropReason, MAX_FRAME, MIN_FRAME, PacketBatch, SPLIT_HEAD, WHOLE_FRAME};
 use crate::sys::event::EventFd;
 
-/// Most descriptors read in one burst outside the fast path, so that a guest that makes long chains of nothing slows
-/// down its own ring and no other: an ordinary burst of 32 frames in 16 pieces fits.
-const WALK_BUDGET: u32 = 512;
+/// Steps (see [`Walk`]) of one burst after which no other frame is begun, so that a guest that makes long chains of
+/// nothing slows down its own ring and no other: an ordinary burst of 32 frames in 16 pieces fits.
+const WALK_BUDGET: u32 = 1024;
 
 pub(super) struct Rx<E> {
     engine: E,
@@ -87,7 +87,10 @@ impl<E: Engine> Rx<E> {
     fn receive_chain(&mut self, batch: &mut PacketBatch) -> Result<Option<u32>, RingFaultKind> {
         let Some(packet) = batch.next_slot() else { return Ok(None) };
         let mut gather = Gather::new(packet, self.header_len);
-        let Some(chain) = self.engine.chain::<false>(&mut |piece| gather.piece(piece))? else { return Ok(None) };
+        let mut walk = Walk::new();
+        let Some(chain) = self.engine.chain::<false>(&mut walk, &mut |piece| gather.piece(piece))? else {
+            return Ok(None);
+        };
         let frame = gather.finish();
         self.engine.complete(chain, 0);
         self.taken += 1;
@@ -95,7 +98,7 @@ impl<E: Engine> Rx<E> {
             Ok(()) => batch.push(),
             Err(reason) => batch.tally.drop(reason),
         }
-        Ok(Some(chain.walked))
+        Ok(Some(walk.done()))
     }
 
     #[cold]

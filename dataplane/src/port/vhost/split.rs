@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use super::engine::{Chain, Engine, IndirectTable, flag, passed, pieces};
+use super::engine::{Chain, Engine, IndirectTable, Walk, flag, passed, pieces};
 use super::{RingError, RingFaultKind, RingSetup};
 use crate::mem::{Area, Lookup, Slots, Span};
 
@@ -94,7 +94,9 @@ impl Split {
                 return Err(RingFaultKind::IndexJumped);
             }
         }
-        Ok(usize::from(count))
+        // Not more than the ring has before some are given back: what the guest adds meanwhile has to wait.
+        let taken = self.used_next.wrapping_sub(self.published);
+        Ok(usize::from(count.min(self.size.saturating_sub(taken))))
     }
 
     /// A line that is already right is not dirtied: traffic of one size often repeats the entries of the last lap.
@@ -109,26 +111,27 @@ impl Split {
         }
     }
 
-    /// Walks an indirect table; returns how many descriptors were read.
     fn walk_table<const WRITE: bool>(
         &mut self,
         desc: Desc,
+        walk: &mut Walk,
         piece: &mut impl FnMut(Span),
-    ) -> Result<u32, RingFaultKind> {
+    ) -> Result<(), RingFaultKind> {
         if !self.indirect || desc.flags & flag::NEXT != 0 {
             return Err(RingFaultKind::UnexpectedIndirect);
         }
         let table = IndirectTable::new(desc.address, desc.len, self.size)?;
         let mut index = 0;
-        for walked in 1..=table.count {
+        for _ in 0..table.count {
+            walk.step()?;
             let (low, high) = table.entry(&mut self.memory, index)?;
             let entry = Desc::new(low, high);
             if entry.flags & flag::INDIRECT != 0 {
                 return Err(RingFaultKind::UnexpectedIndirect);
             }
-            self.buffer::<WRITE>(entry, piece)?;
+            self.buffer::<WRITE>(entry, walk, piece)?;
             if entry.flags & flag::NEXT == 0 {
-                return Ok(walked);
+                return Ok(());
             }
             index = u32::from(entry.next);
             if index >= table.count {
@@ -138,11 +141,16 @@ impl Split {
         Err(RingFaultKind::DescriptorLoop)
     }
 
-    fn buffer<const WRITE: bool>(&mut self, desc: Desc, piece: &mut impl FnMut(Span)) -> Result<(), RingFaultKind> {
+    fn buffer<const WRITE: bool>(
+        &mut self,
+        desc: Desc,
+        walk: &mut Walk,
+        piece: &mut impl FnMut(Span),
+    ) -> Result<(), RingFaultKind> {
         if (desc.flags & flag::WRITE != 0) != WRITE {
             return Err(RingFaultKind::WrongDirection);
         }
-        pieces(&mut self.memory, desc.address, desc.len, piece)
+        pieces(&mut self.memory, walk, desc.address, desc.len, piece)
     }
 }
 
@@ -216,26 +224,30 @@ impl Engine for Split {
         Ok(usize::from(count))
     }
 
-    fn chain<const WRITE: bool>(&mut self, piece: &mut impl FnMut(Span)) -> Result<Option<Chain>, RingFaultKind> {
+    fn chain<const WRITE: bool>(
+        &mut self,
+        walk: &mut Walk,
+        piece: &mut impl FnMut(Span),
+    ) -> Result<Option<Chain>, RingFaultKind> {
         if self.available(1)? == 0 {
             return Ok(None);
         }
         let id = self.head(self.next);
         let mut index = id;
         for count in 1..=self.size {
+            walk.step()?;
             let desc = self.load(index)?;
-            let mut walked = u32::from(count);
             if desc.flags & flag::INDIRECT != 0 {
-                walked += self.walk_table::<WRITE>(desc, piece)?;
+                self.walk_table::<WRITE>(desc, walk, piece)?;
             } else {
-                self.buffer::<WRITE>(desc, piece)?;
+                self.buffer::<WRITE>(desc, walk, piece)?;
                 if desc.flags & flag::NEXT != 0 {
                     index = desc.next;
                     continue;
                 }
             }
             self.next = self.next.wrapping_add(1);
-            return Ok(Some(Chain { id, count, walked }));
+            return Ok(Some(Chain { id, count }));
         }
         Err(RingFaultKind::DescriptorLoop)
     }

@@ -2,11 +2,15 @@
 //!
 //! Trust: sizes and shapes of the buffers are the guest's. Neighbours: `split` and `packed` find the buffers.
 
-use super::engine::Engine;
+use super::engine::{Engine, Walk};
 use super::scatter::{Scatter, write_simple};
 use super::{RingError, RingFaultKind, RingSetup};
 use crate::mem::Span;
 use crate::packet::{BATCH, DropReason, Packet, PacketBatch, TxList};
+
+/// Steps (see [`Walk`]) of one batch after which no other frame is begun outside the fast path; those that are left are
+/// dropped as if the ring were full. An ordinary batch of 32 frames, each in 16 descriptors, fits.
+const WALK_BUDGET: u32 = 1024;
 
 pub(super) struct Tx<E> {
     engine: E,
@@ -59,12 +63,19 @@ impl<E: Engine> Tx<E> {
         if self.engine.memory().is_lost() {
             return Err(RingFaultKind::MemoryLost);
         }
+        let mut walked = 0;
         while !list.is_empty() {
             let count = self.send_simple(packets, list.ids())?;
             list.take(count);
             *sent += count;
             let Some(&id) = list.ids().first() else { break };
-            match self.send_any(&packets[usize::from(id)])? {
+            if walked > WALK_BUDGET {
+                break;
+            }
+            let mut walk = Walk::new();
+            let outcome = self.send_any(&packets[usize::from(id)], &mut walk)?;
+            walked += walk.done();
+            match outcome {
                 Sent::Yes => {
                     list.take(1);
                     *sent += 1;
@@ -93,13 +104,13 @@ impl<E: Engine> Tx<E> {
     }
 
     /// Sends one packet into buffers of any shape.
-    fn send_any(&mut self, packet: &Packet) -> Result<Sent, RingFaultKind> {
+    fn send_any(&mut self, packet: &Packet, walk: &mut Walk) -> Result<Sent, RingFaultKind> {
         let mark = self.engine.mark();
         let mut scatter = Scatter::new(packet, self.header_len);
         let mut buffers = 0;
         let outcome = loop {
             let before = scatter.written();
-            match self.engine.chain::<true>(&mut |piece| scatter.piece(piece)) {
+            match self.engine.chain::<true>(walk, &mut |piece| scatter.piece(piece)) {
                 Ok(Some(chain)) => self.engine.complete(chain, (scatter.written() - before) as u32),
                 Ok(None) => break Ok(Sent::Full),
                 Err(kind) => break Err(kind),

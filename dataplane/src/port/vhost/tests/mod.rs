@@ -3,6 +3,7 @@
 mod hostile;
 mod notify;
 mod shapes;
+mod work;
 
 use std::sync::Arc;
 
