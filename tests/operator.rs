@@ -6,13 +6,13 @@ use std::fmt::Write;
 use std::fs;
 
 use common::guests::{HonestPair, assert_receives, frame, mac, open, send};
-use common::{BRIDGE, Daemon, alone, config};
+use common::{BRIDGE, Daemon, alone, config, with_two_workers};
 
 /// The pair's ports. What others call out stays in other VLANs.
 const PORTS: &[(&str, &str)] = &[("vm1", "queues = 2\ntag = 5"), ("vm2", "queues = 2\ntag = 5")];
 
 fn start(options: [&str; 2], flows: &[String]) -> (Daemon, HonestPair) {
-    let daemon = Daemon::start(&config(PORTS, flows));
+    let daemon = Daemon::start(&with_two_workers(&config(PORTS, flows)));
     let pair = [("vm1", options[0]), ("vm2", options[1])].map(|(port, options)| open(&daemon.path(port), options));
     let pair = HonestPair::start(pair);
     pair.talks(5);
@@ -81,11 +81,12 @@ fn reloads_change_what_changed_while_guests_talk() {
     let more = [PORTS, &[("vm3", "tag = 7"), ("vm4", "mode = \"client\"")]].concat();
     let mut other = normal();
     other.push("priority=5,udp,tp_dst=53 actions=drop".to_owned());
+    let write = |text: &str| daemon.write_config(&with_two_workers(text));
     for round in 0..10 {
         match round % 3 {
-            0 => daemon.write_config(&config(&more, &other)),
-            1 => daemon.write_config(&config(&more, &normal())),
-            _ => daemon.write_config(&config(PORTS, &other)),
+            0 => write(&config(&more, &other)),
+            1 => write(&config(&more, &normal())),
+            _ => write(&config(PORTS, &other)),
         }
         daemon.ok(&["reload"]);
         pair.talks(2);

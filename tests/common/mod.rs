@@ -14,6 +14,7 @@ use std::process::{Child, Command, ExitStatus, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ringswitch_dataplane::sys::affinity::allowed_cpus;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -193,6 +194,11 @@ fn spawn(dir: &Path) -> Child {
 pub struct Totals(pub Vec<Value>);
 
 impl Totals {
+    /// Is there such a port?
+    pub fn has(&self, port: &str) -> bool {
+        self.0.iter().any(|found| found["name"] == port)
+    }
+
     /// A port's counter.
     pub fn of(&self, port: &str, counter: &str) -> u64 {
         self.port(port)[counter].as_u64().expect("a number")
@@ -226,6 +232,12 @@ pub fn config(ports: &[(&str, &str)], flows: &[String]) -> String {
         text += &format!("[bridges.{BRIDGE}.ports.{name}]\ntype = \"vhost-user\"\npath = \"DIR/{name}\"\n{more}\n");
     }
     text
+}
+
+/// The configuration with two workers instead of one, where there are two CPUs.
+pub fn with_two_workers(config: &str) -> String {
+    let cpus = allowed_cpus();
+    format!("[workers]\ncpus = {:?}\n{config}", &cpus[..cpus.len().min(2)])
 }
 
 /// Flows that join two ports like a wire.
