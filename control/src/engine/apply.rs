@@ -127,7 +127,7 @@ impl<D: Dataplane> Engine<D> {
     fn remove_flow(&mut self, bridge: &str, text: &str, steps: &mut Steps) -> Result<(), String> {
         match flows::parse(text, &self.state.port_names(bridge)?) {
             Ok(flow) => drop(steps.next.bridge_mut(bridge)?.table.remove(&Filter::strict(&flow))),
-            Err(why) => warn!(bridge, "a flow that left the file stays: {why}"),
+            Err(why) => warn!(%bridge, "a flow that left the file stays: {why}"),
         }
         Ok(())
     }
@@ -141,7 +141,7 @@ impl<D: Dataplane> Engine<D> {
         let mut local = Port::default();
         port_column(&mut local, Record::Interface, "type=internal").map_err(|error| error.to_string())?;
         if let Err(why) = self.add_port(name, name, &local, LOCAL, steps) {
-            warn!(bridge = name, "the bridge works without its own port: {why}");
+            warn!(bridge = %name, "the bridge works without its own port: {why}");
         }
         Ok(())
     }

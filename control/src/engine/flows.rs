@@ -75,7 +75,7 @@ impl<D: Dataplane> Engine<D> {
                 bridge.table.iter().filter(|rule| has_expired(rule, now_ms)).map(|rule| rule.id).collect();
             for id in expired {
                 if let Some(rule) = bridge.table.remove_id(id) {
-                    debug!(bridge = bridge.name, flow = grammar::format_flow(&rule.flow, None, &()), "timed out");
+                    debug!(bridge = %bridge.name, flow = grammar::format_flow(&rule.flow, None, &()), "timed out");
                     changed = true;
                 }
             }

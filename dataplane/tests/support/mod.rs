@@ -4,13 +4,11 @@
 pub mod guest;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
-use ringswitch_dataplane::packet::{PacketBatch, TxList};
 use ringswitch_dataplane::port::vhost::{VhostError, VhostOptions, VhostPort};
 use ringswitch_dataplane::port::{PortContext, PortEvent, PortEvents, PortId, QueueHost, RxQueue, TxQueues};
 use ringswitch_dataplane::sys::event::EventFd;
@@ -104,107 +102,4 @@ pub fn is_up(event: &PortEvent) -> bool {
 
 pub fn is_down(event: &PortEvent) -> bool {
     matches!(event, PortEvent::Down(_))
-}
-
-/// What went through a [`Wire`].
-#[derive(Debug, Default)]
-pub struct WireCounts {
-    pub received: [AtomicU64; 2],
-    pub bytes: [AtomicU64; 2],
-    pub sent: AtomicU64,
-    /// No room or no queue on the other side.
-    pub refused: AtomicU64,
-    /// Noted by the receiving or sending ring.
-    pub tallied: AtomicU64,
-    /// Bit per receive queue index that delivered something.
-    pub queues: AtomicU64,
-}
-
-/// A thread that moves frames between two ports: what comes in on queue i goes out on queue i.
-pub struct Wire {
-    pub counts: Arc<WireCounts>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Wire {
-    pub fn start(a: &TestPort, b: &TestPort) -> Self {
-        let (counts, stop) = (Arc::new(WireCounts::default()), Arc::new(AtomicBool::new(false)));
-        let ends = [(Arc::clone(&a.host), Arc::clone(&b.tx)), (Arc::clone(&b.host), Arc::clone(&a.tx))];
-        let thread = std::thread::spawn({
-            let (counts, stop) = (Arc::clone(&counts), Arc::clone(&stop));
-            move || {
-                let (mut batch, mut list) = (PacketBatch::new(), TxList::new());
-                while !stop.load(Relaxed) {
-                    let mut moved = 0;
-                    for (side, (host, tx)) in ends.iter().enumerate() {
-                        moved += pass(side, host, tx, &mut batch, &mut list, &counts);
-                    }
-                    if moved == 0 {
-                        std::thread::yield_now();
-                    }
-                }
-            }
-        });
-        Self { counts, stop, thread: Some(thread) }
-    }
-
-    pub fn received(&self) -> [u64; 2] {
-        self.counts.received.each_ref().map(|count| count.load(Relaxed))
-    }
-
-    /// Waits until each side received `frames` more.
-    pub fn wait_frames(&self, frames: u64, seconds: u64) -> Result<(), String> {
-        let (start, from) = (Instant::now(), self.received());
-        while self.received().iter().zip(from).any(|(now, before)| now - before < frames) {
-            if start.elapsed() > Duration::from_secs(seconds) {
-                return Err(format!("received {from:?} -> {:?} in {seconds} s: {:?}", self.received(), self.counts));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        let _ = self.thread.take().expect("started").join();
-    }
-}
-
-fn pass(
-    side: usize,
-    host: &TestHost,
-    tx: &TxQueues,
-    batch: &mut PacketBatch,
-    list: &mut TxList,
-    counts: &WireCounts,
-) -> usize {
-    let mut moved = 0;
-    for (&index, queue) in host.queues.lock().unwrap().iter_mut() {
-        let count = queue.rx_batch(batch);
-        if count > 0 {
-            (0..count).for_each(|id| assert!(list.push(id)));
-            if let Some(slot) = tx.choose(u32::from(index)) {
-                tx.with(slot, |queue| {
-                    let sent = queue.tx_batch(batch, list);
-                    queue.flush();
-                    counts.sent.fetch_add(sent as u64, Relaxed);
-                });
-            }
-            counts.refused.fetch_add(list.len() as u64, Relaxed);
-            counts.tallied.fetch_add(u64::from(list.tally.total()), Relaxed);
-            let bytes: usize = batch.packets().iter().map(|packet| packet.len()).sum();
-            counts.bytes[side].fetch_add(bytes as u64, Relaxed);
-            counts.received[side].fetch_add(count as u64, Relaxed);
-            counts.queues.fetch_or(1 << index, Relaxed);
-            list.clear();
-            moved += count;
-        }
-        counts.tallied.fetch_add(u64::from(batch.tally.total()), Relaxed);
-        queue.finish();
-        batch.clear();
-    }
-    moved
 }

@@ -83,7 +83,7 @@ impl Device {
         let setup = if index.is_multiple_of(2) { self.take_tx(index / 2) } else { self.take_rx(index / 2) };
         match setup {
             Some(setup) => self.vrings[index].base = Some(setup.base),
-            None => tracing::error!(port = self.name(), ring = index, "no worker gave the ring back"),
+            None => tracing::error!(port = %self.name(), ring = index, "no worker gave the ring back"),
         }
     }
 
@@ -134,7 +134,7 @@ impl Device {
             Err(error @ RingError::Outside { .. }) => {
                 let problem = format!("ring {index}: {error}");
                 if self.vrings[index].problem.as_ref() != Some(&problem) {
-                    tracing::warn!(port = self.name(), "{problem}: it waits for memory");
+                    tracing::warn!(port = %self.name(), "{problem}: it waits for memory");
                     self.transitions += 1;
                     self.vrings[index].problem = Some(problem);
                 }
@@ -179,12 +179,11 @@ impl Device {
         self.fault.take();
         (self.announced, self.change) = (None, None);
         self.tell(PortEvent::Faulted(why.to_owned()));
-        tracing::warn!(port = self.name(), "faulted: {why}");
         self.note_problem(why);
     }
 
-    /// The front-end is gone: nothing of it stays.
-    pub fn reset(&mut self, why: &str) {
+    /// The front-end is gone: nothing of it stays. Control is told so with `event`.
+    pub fn reset(&mut self, why: &str, event: PortEvent) {
         self.stop_all();
         for vring in &mut self.vrings {
             *vring = Vring::new(false);
@@ -195,7 +194,7 @@ impl Device {
         (self.announced, self.change) = (None, None);
         self.publish();
         self.note_problem(why);
-        self.tell(PortEvent::Down(why.to_owned()));
+        self.tell(event);
     }
 
     fn tell(&mut self, event: PortEvent) {
@@ -233,7 +232,6 @@ impl Device {
     }
 
     fn tell_up(&mut self, text: String) {
-        tracing::info!(port = self.name(), "up: {text}");
         self.note_problem("");
         self.tell(PortEvent::Up(text.clone()));
         self.announced = Some(text);

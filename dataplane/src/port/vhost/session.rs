@@ -17,6 +17,7 @@ use super::port::Stop;
 use super::requests::serve;
 use super::socket::{Listener, connect};
 use super::{VhostError, VhostStatus};
+use crate::port::PortEvent;
 use crate::sys::poll::wait_readable;
 
 /// Client mode: the first wait for a front-end that is not there, doubled up to the second.
@@ -59,7 +60,7 @@ impl Session {
                 status.connected = true;
                 status.connections += 1;
             });
-            tracing::debug!(port = self.device.name(), "a front-end connected");
+            tracing::debug!(port = %self.device.name(), "a front-end connected");
             let end = self.converse(&stream);
             self.update(|status| status.connected = false);
             match end {
@@ -73,11 +74,13 @@ impl Session {
     /// The front-end is gone, or is sent away when `stream` is dropped after this.
     fn part(&mut self, error: &VhostError) {
         let why = error.chain();
-        match error {
-            VhostError::Disconnected => tracing::info!(port = self.device.name(), "{why}"),
-            _ => tracing::warn!(port = self.device.name(), "front-end sent away: {why}"),
-        }
-        self.device.reset(&why);
+        self.device.reset(
+            &why,
+            match error {
+                VhostError::Disconnected | VhostError::Connection(_) => PortEvent::Down(why.clone()),
+                _ => PortEvent::Faulted(format!("front-end sent away: {why}")),
+            },
+        );
         self.slow_down();
     }
 
