@@ -53,6 +53,7 @@ Examples:
   rspktgen --guest /run/a.sock,packed --guest /run/b.sock,packed --duration 5
   rspktgen --guest /run/a.sock,mode=server --guest /run/b.sock,mode=server --bidir --size imix --check --count 1M
   rspktgen --guest /run/a.sock --netdev veth0 --traffic 0->1 --rate 100K --latency
+  rspktgen --guest /run/a.sock --guest /run/b.sock --bidir --window 256 --max-loss 0
   rspktgen --guest /run/a.sock --guest /run/b.sock --rfc2544 --duration 2 --json";
 
 /// What the user asked for.
@@ -89,6 +90,10 @@ pub struct Args {
     /// Frames per second of each sender (K, M), or N% of what goes through unlimited [default: unlimited]
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub rate: Option<Rate>,
+    /// At most N frames of all senders together on their way, those lost after 10 ms apart: nothing is dropped for want
+    /// of room in a ring, however busy the host (one core only)
+    #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with_all = ["rate", "rfc2544"])]
+    pub window: Option<u64>,
     /// Stop after this time, seconds [default: 10 without --count]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub duration: Option<Duration>,

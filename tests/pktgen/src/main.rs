@@ -42,6 +42,9 @@ fn run(args: &Args) -> Result<u8, SetupError> {
     if args.hostile.is_some() {
         return hostile(args, &stop);
     }
+    if args.window.is_some() && args.cores.len() > 1 {
+        return Err(SetupError::Usage("--window counts what one core sends and receives: give --cores one".into()));
+    }
     let mut bench = setup::open(args, &stop)?;
     let (outcome, lossless_pps) = measure(args, &mut bench.stations, &stop);
     let report = report(bench.stations.as_mut_slice(), outcome, lossless_pps);
@@ -66,7 +69,7 @@ fn close(bench: Bench, args: &Args) -> Result<(), SetupError> {
 fn measure(args: &Args, stations: &mut [Station], stop: &AtomicBool) -> (Outcome, Option<f64>) {
     let cores = &args.cores[..];
     if let Some(warmup) = args.warmup {
-        let load = Load { pps: f64::INFINITY, duration: Some(warmup), count: None };
+        let load = Load { pps: f64::INFINITY, duration: Some(warmup), count: None, window: args.window };
         trial(stations, cores, load, stop, "warm-up");
     }
     if args.rfc2544 {
@@ -77,7 +80,8 @@ fn measure(args: &Args, stations: &mut [Station], stop: &AtomicBool) -> (Outcome
         None => f64::INFINITY,
         Some(Rate::Pps(pps)) => pps,
         Some(Rate::Percent(percent)) => {
-            let load = Load { pps: f64::INFINITY, duration: Some(Duration::from_secs(1)), count: None };
+            let load =
+                Load { pps: f64::INFINITY, duration: Some(Duration::from_secs(1)), count: None, window: args.window };
             let outcome = trial(stations, cores, load, stop, "unlimited");
             let senders = stations.iter().filter(|station| station.is_sender()).count().max(1);
             let reached = outcome.total().rx_frames as f64 / outcome.sending.as_secs_f64().max(1e-9);
@@ -91,7 +95,7 @@ fn measure(args: &Args, stations: &mut [Station], stop: &AtomicBool) -> (Outcome
             tracker.findings = Findings::default();
         }
     }
-    (trial(stations, cores, Load { pps, duration, count: args.count }, stop, "sending"), None)
+    (trial(stations, cores, Load { pps, duration, count: args.count, window: args.window }, stop, "sending"), None)
 }
 
 fn bar(len: Option<Duration>) -> ProgressBar {

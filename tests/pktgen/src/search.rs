@@ -43,7 +43,7 @@ impl Search {
     ) -> (f64, Outcome) {
         let senders = stations.iter().filter(|station| station.is_sender()).count().max(1) as f64;
         let mut trial = |pps| {
-            let load = Load { pps, duration: Some(self.duration), count: None };
+            let load = Load { pps, duration: Some(self.duration), count: None, window: None };
             let outcome = traffic::run(stations, cores, load, stop, watch);
             step(pps, loss(&outcome));
             outcome

@@ -7,6 +7,7 @@ mod pace;
 mod sender;
 mod station;
 mod trial;
+mod window;
 
 pub use sender::{Content, Sender};
 pub use station::{Counters, Listening, Station};

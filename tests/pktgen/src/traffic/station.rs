@@ -179,12 +179,12 @@ impl Station {
         self.paces.iter().all(Pace::is_over)
     }
 
-    /// Receives and sends once on all queues. Returns true when there was something to do.
+    /// Receives and sends once on all queues, at most `room` frames on each. Returns true when there was something to do.
     ///
     /// # Errors
     /// The link broke.
     #[inline]
-    pub fn turn(&mut self, now: u64, sending: bool) -> Result<bool, GuestError> {
+    pub fn turn(&mut self, now: u64, sending: bool, room: usize) -> Result<bool, GuestError> {
         if self.down_since.is_some() {
             return Ok(false);
         }
@@ -192,16 +192,16 @@ impl Station {
         for queue in 0..self.queues() {
             worked |= self.receive(queue, now, sending)?;
             if sending && queue < self.senders.len() {
-                worked |= self.send(queue, now)?;
+                worked |= self.send(queue, now, room)?;
             }
         }
         Ok(worked)
     }
 
     #[inline(always)]
-    fn send(&mut self, queue: usize, now: u64) -> Result<bool, GuestError> {
+    fn send(&mut self, queue: usize, now: u64, room: usize) -> Result<bool, GuestError> {
         let pace = &mut self.paces[queue];
-        let due = pace.due(now, BATCH);
+        let due = pace.due(now, BATCH.min(room));
         self.counters.tx_missed += std::mem::take(&mut pace.missed);
         if due == 0 {
             return Ok(false);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ringswitch_dataplane::sys::{affinity, clock};
 
+use super::window::Window;
 use super::{Counters, Station};
 
 /// How much is sent.
@@ -17,6 +18,8 @@ pub struct Load {
     pub duration: Option<Duration>,
     /// Stop after this many frames, all senders together.
     pub count: Option<u64>,
+    /// Frames that may be on their way at the same time, all senders of a core together.
+    pub window: Option<u64>,
 }
 
 /// The state of a running trial.
@@ -120,7 +123,8 @@ pub fn run(
     let interrupted = std::thread::scope(|scope| {
         for (worker, lot) in lots.into_iter().enumerate() {
             let (shared, core) = (&shared, cores.get(worker).copied());
-            scope.spawn(move || work(lot, core, load.duration, shared));
+            let window = Window::new(load.window);
+            scope.spawn(move || work(lot, core, load.duration, window, shared));
         }
         let interrupted = supervise(&shared, stop, watch);
         shared.phase.store(STOP, Ordering::Release);
@@ -160,7 +164,13 @@ fn supervise(shared: &Shared, stop: &AtomicBool, watch: &mut dyn FnMut(&Progress
 }
 
 /// One worker thread.
-fn work(mut lot: Vec<(usize, &mut Station)>, core: Option<usize>, limit: Option<Duration>, shared: &Shared) {
+fn work(
+    mut lot: Vec<(usize, &mut Station)>,
+    core: Option<usize>,
+    limit: Option<Duration>,
+    mut window: Window,
+    shared: &Shared,
+) {
     if let Some(core) = core
         && let Err(error) = affinity::pin_to_cpu(core)
     {
@@ -178,13 +188,17 @@ fn work(mut lot: Vec<(usize, &mut Station)>, core: Option<usize>, limit: Option<
             finish_sending(shared, now - start);
         }
         for (_, station) in &mut lot {
-            if let Err(error) = station.turn(now, sending) {
+            let (sent, received) = (station.counters.tx_frames, station.counters.rx_frames);
+            let turn = station.turn(now, sending, window.room());
+            window.moved(station.counters.tx_frames - sent, station.counters.rx_frames - received, now);
+            if let Err(error) = turn {
                 let text = station.lose(&crate::report::chain(&error));
                 report(shared, text, &mut faults);
             }
         }
         if now.wrapping_sub(housekeeping) > second / 1000 {
             housekeeping = now;
+            window.forgive(now, second / 100);
             for (index, station) in &mut lot {
                 lock(&shared.counters)[*index] = station.counters;
                 if let Some(text) = station.look_after() {

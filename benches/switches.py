@@ -1,0 +1,252 @@
+"""The switches: each is started with the same ports and rules, measured, and stopped.
+
+A switch has `SETUP` ports that are vhost-user servers (`socket(n)`, n from 1), and in NIC scenarios netdevs by AF_XDP behind
+them. `usage()` tells what its polling core did since the start: packets, cycles spent on them, all cycles.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import host
+from host import Failed, Program, run
+
+PORT_RULES = ("in_port=1,actions=output:2", "in_port=2,actions=output:1")
+PROMPT = "testpmd> "
+NORMAL = ("priority=0,actions=NORMAL",)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a switch is to look like."""
+
+    guests: int = 2
+    netdevs: tuple = ()
+    rules: tuple = PORT_RULES
+    mac_table: int = 8192
+    mtu: int = 1500
+    sleeps: bool = False  # an idle ringswitch may sleep; others cannot
+
+
+@dataclass
+class Usage:
+    packets: int = 0
+    busy_cycles: int = 0
+    idle_cycles: int = 0
+
+    def since(self, before):
+        return Usage(*(getattr(self, name) - getattr(before, name) for name in ("packets", "busy_cycles", "idle_cycles")))
+
+
+@dataclass
+class Place:
+    """Where things run and where programs are."""
+
+    switch_cpu: int = 1
+    generator_cpu: int = 0
+    ovs_prefix: str = ""
+    hugepages: bool = True
+    programs: Path = field(default_factory=lambda: host.ROOT / "target" / "release")
+
+
+class Switch:
+    name = ""
+    learns = True
+    program = None
+
+    def __init__(self, place):
+        self.place = place
+        self.dir = host.directory() / self.name
+        self.dir.mkdir(exist_ok=True)
+
+    def socket(self, number):
+        return self.dir / f"p{number}"
+
+    def stop(self):
+        if self.program:
+            self.program.stop()
+            self.program = None
+        for path in self.dir.glob("p[0-9]*"):
+            path.unlink()
+
+
+class Ringswitch(Switch):
+    name = "ringswitch"
+
+    def version(self):
+        return run([self.place.programs / "ringswitchd", "--version"]).strip()
+
+    def start(self, setup):
+        port = '[bridges.br0.ports.{0}]\ntype = "{1}"\nofport_request = {2}\n{3}\n'
+        ports = [
+            port.format(f"p{n}", "vhost-user", n, f'path = "{self.socket(n)}"') for n in range(1, setup.guests + 1)
+        ]
+        ports += [port.format(name, "afxdp", setup.guests + 1 + i, "") for i, name in enumerate(setup.netdevs)]
+        config = (
+            f'[workers]\ncpus = [{self.place.switch_cpu}]\nidle = "{"sleep" if setup.sleeps else "spin"}"\n'
+            f"cache-entries = {1 << 20 if setup.mac_table > 8192 else 1 << 17}\n"
+            f"[bridges.br0]\nmac-table-size = {setup.mac_table}\n" + "\n".join(ports)
+        )
+        path = self.dir / "switch.toml"
+        path.write_text(config)
+        command = [self.place.programs / "ringswitchd", "--socket", self.dir / "ctl", "--config", path]
+        self.program = Program(self.name, command)
+        self.program.wait_until("control socket", lambda: (self.dir / "ctl").exists() and self.socket_ready(setup))
+        self.set_rules(setup.rules)
+
+    def socket_ready(self, setup):
+        return all(self.socket(n).exists() for n in range(1, setup.guests + 1))
+
+    def ctl(self, *words, timeout=60):
+        return run([self.place.programs / "rsctl", "--socket", self.dir / "ctl", "--json", *words], timeout)
+
+    def set_rules(self, rules):
+        self.ctl("del-flows", "br0")
+        self.load(rules)
+
+    def load(self, rules, timeout=60):
+        path = self.dir / "rules.txt"
+        path.write_text("\n".join(rules) + "\n")
+        self.ctl("add-flows", "br0", path, timeout=timeout)
+
+    def usage(self):
+        worker = json.loads(self.ctl("worker-stats"))[0]
+        return Usage(worker["packets"], worker["busy_cycles"], worker["idle_cycles"])
+
+
+class Ovs(Switch):
+    """OVS-DPDK: Debian's, or another build (`--ovs-prefix`), with a database of its own."""
+
+    name = "ovs-dpdk"
+
+    def path(self, name):
+        prefix = self.place.ovs_prefix
+        if prefix:
+            return next((p for p in (f"{prefix}/{d}/{name}" for d in ("sbin", "bin")) if Path(p).exists()), name)
+        # Debian's plain ovs-vswitchd has no DPDK; the package keeps this one beside it.
+        return "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk" if name == "ovs-vswitchd" else name
+
+    def version(self):
+        text = run([self.path("ovs-vswitchd"), "--version"])
+        return ", ".join(text.split("\n")[:2]).strip(", ")
+
+    def environment(self):
+        where = dict.fromkeys(("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"), str(self.dir))
+        return {**os.environ, **where}
+
+    def start(self, setup):
+        for old in self.dir.iterdir():
+            old.unlink()
+        schema = f"{self.place.ovs_prefix or '/usr'}/share/openvswitch/vswitch.ovsschema"
+        if not Path(schema).exists():
+            raise Failed("Open vSwitch is not installed (openvswitch-switch-dpdk)")
+        run([self.path("ovsdb-tool"), "create", self.dir / "conf.db", schema])
+        server = ["ovsdb-server", self.dir / "conf.db", f"--remote=punix:{self.dir}/db", f"--unixctl={self.dir}/dbctl"]
+        self.server = Program("ovsdb-server", [self.path(server[0]), *server[1:]], env=self.environment())
+        self.server.wait_until("database socket", (self.dir / "db").exists)
+        # OVS adds --in-memory by itself, which --no-huge does not go with, unless --legacy-mem is there.
+        huge = self.place.hugepages and host.free_hugepages() >= 512
+        memory = "" if huge else " --no-huge --legacy-mem -m 1024"
+        self.vsctl(
+            "--no-wait", "set", "Open_vSwitch", ".", "other_config:dpdk-init=true",
+            f"other_config:dpdk-lcore-mask={1 << self.place.generator_cpu:#x}",
+            f"other_config:pmd-cpu-mask={1 << self.place.switch_cpu:#x}",
+            f"other_config:dpdk-extra=--no-pci{memory}", "other_config:max-idle=60000",
+            f"other_config:flow-limit={2_000_000}",
+            *(["other_config:dpdk-socket-mem=1024"] if huge else []),
+        )  # fmt: skip
+        command = [self.path("ovs-vswitchd"), f"unix:{self.dir}/db", f"--unixctl={self.dir}/ctl"]
+        self.program = Program(self.name, command, env=self.environment())
+        self.program.wait_until("control socket", (self.dir / "ctl").exists)
+        self.add_ports(setup)
+        self.set_rules(setup.rules)
+
+    def vsctl(self, *words):
+        return run([self.path("ovs-vsctl"), f"--db=unix:{self.dir}/db", "--timeout=20", *words], 25)
+
+    def add_ports(self, setup):
+        words = ["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev", "fail_mode=secure"]
+        words += [f"other_config:mac-table-size={setup.mac_table}"]
+        for n in range(1, setup.guests + 1):
+            words += ["--", "add-port", "br0", f"p{n}", "--", "set", "interface", f"p{n}", "type=dpdkvhostuser"]
+            words += [f"ofport_request={n}", f"mtu_request={setup.mtu}"]
+        for i, name in enumerate(setup.netdevs):
+            words += ["--", "add-port", "br0", name, "--", "set", "interface", name, "type=afxdp"]
+            words += [f"ofport_request={setup.guests + 1 + i}", "options:n_rxq=1"]
+        self.vsctl(*words)
+        self.program.wait_until("ports", lambda: all(self.socket(n).exists() for n in range(1, setup.guests + 1)))
+        errors = self.vsctl("--bare", "--columns=error", "list", "interface").strip()
+        if errors:
+            raise Failed(f"ovs-dpdk: {errors.splitlines()[0]}")
+
+    def set_rules(self, rules):
+        self.ofctl("del-flows")
+        self.load(rules)
+
+    def ofctl(self, verb, *words, timeout=60):
+        return run([self.path("ovs-ofctl"), verb, f"unix:{self.dir}/br0.mgmt", *words], timeout)
+
+    def load(self, rules, timeout=60):
+        path = self.dir / "rules.txt"
+        path.write_text("\n".join(rules) + "\n")
+        self.ofctl("add-flows", path, timeout=timeout)
+
+    def usage(self):
+        text = run([self.path("ovs-appctl"), "-t", self.dir / "ctl", "dpif-netdev/pmd-stats-show"])
+        pmd = re.search(r"pmd thread.*?(?=main thread|\Z)", text, re.S)
+        numbers = {
+            key: int(found[1]) if pmd and (found := re.search(rf"{key}: (\d+)", pmd[0])) else 0
+            for key in ("packets received", "processing cycles", "idle cycles")
+        }
+        return Usage(*numbers.values())
+
+    def stop(self):
+        super().stop()
+        if getattr(self, "server", None):
+            self.server.stop()
+
+
+class TestpmdIo(Switch):
+    """DPDK's vhost library with nothing between its two ports: what a switch costs that does not switch."""
+
+    name = "testpmd-io"
+    learns = False
+
+    def version(self):
+        # It prints its version only to a log that its start must survive; the library's name says as much.
+        found = re.search(r"librte_ethdev\.so\.(\d+)", run(["ldd", shutil.which("dpdk-testpmd") or "dpdk-testpmd"]))
+        package = run(["dpkg-query", "-W", "-f", "${Version}", "dpdk-dev"]) if shutil.which("dpkg-query") else ""
+        return f"DPDK {package or 'ABI ' + (found[1] if found else '?')}"
+
+    def start(self, setup):
+        if setup.guests != 2 or setup.netdevs or setup.rules not in (PORT_RULES, NORMAL):
+            raise Failed("testpmd only forwards between two guests")
+        place = self.place
+        huge = place.hugepages and host.free_hugepages() >= 256
+        command = ["dpdk-testpmd", "--lcores", f"0@{place.generator_cpu},1@{place.switch_cpu}", "--no-pci"]
+        command += ["--in-memory"] if huge else ["--no-huge"]
+        command += ["-m", "512", "--no-telemetry", "--file-prefix=rsb-io"]
+        command += [f"--vdev=eth_vhost{n - 1},iface={self.socket(n)}" for n in (1, 2)]
+        command += ["--", "-i", "--nb-cores=1", "--total-num-mbufs=16384", "--forward-mode=io", "--auto-start"]
+        command += ["--record-core-cycles", "--rxd=256", "--txd=256", "--no-mlockall"]
+        self.program = Program(self.name, command, stdin=-1)
+        self.program.wait_until("start", lambda: PROMPT in self.program.text(), 30)
+
+    def set_rules(self, rules):
+        pass
+
+    def usage(self):
+        """testpmd counts cycles only of calls that found packets; how many it polled in vain follows from the clock."""
+        said = len(self.program.text())
+        self.program.say("show fwd stats all")
+        self.program.wait_until("statistics", lambda: PROMPT in self.program.text()[said:], 5)
+        found = re.search(r"\(total cycles=(\d+) / total \w+ packets=(\d+)\)", self.program.text()[said:])
+        busy, packets = map(int, found.groups()) if found else (0, 0)
+        return Usage(packets, busy, int(time.monotonic() * host.cycles_per_second()) - busy)
+
+
+SWITCHES = {switch.name: switch for switch in (Ringswitch, Ovs, TestpmdIo)}
