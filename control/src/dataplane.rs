@@ -111,7 +111,7 @@ impl Dataplane for Switch {
         match self.ports.get(&id).and_then(|port| port.device.as_ref()) {
             Some(Device::Vhost(port)) => options::vhost_status(&port.status()),
             Some(Device::Xdp(port)) => options::xdp_status(&port.status()),
-            Some(Device::Tap(port)) => BTreeMap::from([("netdev".to_owned(), port.netdev().to_owned())]),
+            Some(Device::Tap(port)) => options::tap_status(&port.status()),
             None => BTreeMap::new(),
         }
     }

@@ -76,9 +76,63 @@ fn frames_that_cannot_be_sent_are_counted() {
     assert_eq!(bench.poll(0, &mut PacketBatch::new(), |_| ()), 0);
     sh("ip link set t0 up");
     assert_eq!(send(&[frame(60, 0)]).0, 1);
+}
+
+#[test]
+fn a_deleted_tap_is_told_and_made_again() {
+    if !inside("a_deleted_tap_is_told_and_made_again", "") {
+        return;
+    }
+    let bench = Bench::new(1);
+    let mac = Some([2, 0, 0, 0, 0, 0x77]);
+    let options = TapOptions { mac, mtu: 2000, ..TapOptions::new("t0") };
+    let _port = TapPort::open(options, bench.context.clone()).expect("a tap");
+    let up = || PortEvent::Up("tap t0, mtu 2000".into());
+    assert_eq!(bench.next_event(), up());
+    for _ in 0..3 {
+        sh("ip link del t0");
+        assert_eq!(bench.next_event(), PortEvent::Down("netdev t0 is gone".into()));
+        assert_eq!(bench.next_event(), up());
+        assert!(sh("ip link show t0").contains("02:00:00:00:00:77"));
+        let kernel = PacketSocket::open("t0").expect("packet socket on t0");
+        inject(&kernel, &frame(2014, 1));
+        assert_eq!(bench.receive(0, 1), [frame(2014, 1)]);
+        assert_eq!(bench.send(0, &[frame(2014, 2)]), 1);
+        assert_eq!(collect(&kernel, 1), [frame(2014, 2)]);
+    }
+    // Something else took the name meanwhile: the port waits until it is free.
+    sh("ip link set t0 name t1 && ip link add t0 type veth peer name p0 && ip link del t1");
+    assert_eq!(bench.next_event(), PortEvent::Up("tap t1, mtu 2000".into()));
+    assert_eq!(bench.next_event(), PortEvent::Down("netdev t0 is gone".into()));
+    assert!(matches!(bench.next_event(), PortEvent::Down(why) if why.starts_with("opening tap netdev t0: ")));
     sh("ip link del t0");
-    let (sent, tally) = send(&[frame(60, 0)]);
-    assert_eq!((sent, tally.count(DropReason::TxDown)), (0, 1));
+    assert_eq!(bench.next_event(), up());
+}
+
+#[test]
+fn a_tap_is_followed_when_it_is_changed() {
+    if !inside("a_tap_is_followed_when_it_is_changed", "") {
+        return;
+    }
+    let bench = Bench::new(1);
+    let port = TapPort::open(TapOptions::new("t0"), bench.context.clone()).expect("a tap");
+    assert_eq!(bench.next_event(), PortEvent::Up("tap t0, mtu 1500".into()));
+    sh("ip link set t0 mtu 1400");
+    assert_eq!(bench.next_event(), PortEvent::Up("tap t0, mtu 1400".into()));
+    assert_eq!(bench.send(0, &[frame(1415, 0), frame(1414, 0)]), 1);
+    sh("ip link set t0 down");
+    assert_eq!(bench.next_event(), PortEvent::Down("netdev t0 is down".into()));
+    sh("ip link set t0 up");
+    assert_eq!(bench.next_event(), PortEvent::Up("tap t0, mtu 1400".into()));
+    // A container takes it along when it ends.
+    let guest = format!("xdp-guest-{}", std::process::id());
+    sh(&format!("ip netns add {guest} && ip link set t0 netns {guest}"));
+    let away = PortEvent::Up("tap t0, in another network namespace".into());
+    while bench.next_event() != away {}
+    sh(&format!("ip netns del {guest}"));
+    assert_eq!(bench.next_event(), PortEvent::Down("netdev t0 is gone".into()));
+    assert_eq!(bench.next_event(), PortEvent::Up("tap t0, mtu 1500".into()));
+    assert_eq!(port.status().mtu, 1500);
 }
 
 #[test]

@@ -311,6 +311,49 @@ fn a_missing_netdev_is_waited_for_and_wrong_options_are_refused() {
 }
 
 #[test]
+fn more_queues_are_used_when_the_netdev_gets_them() {
+    if !inside("more_queues_are_used_when_the_netdev_gets_them", TWO_QUEUES) {
+        return;
+    }
+    sh("ethtool -L p0 tx 1 && ethtool -L v0 rx 1");
+    let bench = Bench::new(2);
+    let _port = open(&bench, options(XdpMode::Auto));
+    let few = XdpPort::open(XdpOptions { queues: Some(1), ..XdpOptions::new("p0") }, Bench::new(2).context);
+    assert_eq!(bench.next_event(), PortEvent::Up("native XDP, copy, 1 queue".into()));
+    sh("ethtool -L v0 rx 2");
+    while bench.next_event() != PortEvent::Up("native XDP, copy, 2 queues".into()) {}
+    assert_eq!(bench.tx.active_count(), 2);
+    assert_eq!(few.expect("the far end opens").status().queue_count, 1, "one was asked for");
+}
+
+#[test]
+fn a_netdev_that_comes_and_goes_while_the_port_opens_is_no_error() {
+    if !inside("a_netdev_that_comes_and_goes_while_the_port_opens_is_no_error", "") {
+        return;
+    }
+    std::thread::scope(|scope| {
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        scope.spawn(move || {
+            let again = crossbeam_channel::TryRecvError::Empty;
+            while stopped.try_recv() == Err(again) {
+                sh("ip link add v0 type veth peer name p0 && ip link set p0 up && ip link set v0 up");
+                sh("sleep 0.05 && ip link del v0");
+            }
+        });
+        let (start, mut failed, mut up) = (Instant::now(), Vec::new(), 0);
+        while start.elapsed() < Duration::from_secs(2) {
+            match XdpPort::open(options(XdpMode::Auto), Bench::new(1).context) {
+                Ok(port) => up += usize::from(port.status().mode.is_some()),
+                Err(error) => failed.push(error),
+            }
+        }
+        drop(stop);
+        assert!(failed.is_empty(), "{failed:?}");
+        assert!(up > 0, "the netdev was there now and then");
+    });
+}
+
+#[test]
 fn a_full_tx_ring_takes_what_fits_and_leaves_the_rest() {
     if !inside("a_full_tx_ring_takes_what_fits_and_leaves_the_rest", PAIR) {
         return;

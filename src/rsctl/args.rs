@@ -34,6 +34,8 @@ EXAMPLES
   What happens:
     rsctl show
     rsctl dump-ports br0
+    rsctl top br0                     (a table that is redrawn; into a file or a pipe: one table after the other)
+    rsctl --json top --interval 10    (an array per line)
     rsctl get interface vm1 link_state statistics:rx_packets
     rsctl --json worker-stats
 
@@ -142,6 +144,17 @@ pub enum Command {
     },
     /// Print the counters of a bridge's ports, and why packets were dropped
     DumpPorts { bridge: String, port: Option<String> },
+    /// Show what goes through the ports now: packets, bits and drops per second, again and again
+    Top {
+        /// Only this bridge's ports
+        bridge: Option<String>,
+        /// Seconds between two looks
+        #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
+        interval: f64,
+        /// Stop after so many looks, and show how many are left
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
     /// Print learned and static addresses
     FdbShow { bridge: String },
     /// Forget learned addresses
@@ -172,6 +185,11 @@ pub enum Command {
     Version,
     /// Print a completion script for a shell
     Completions { shell: Shell },
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| format!("'{text}' is not a number of seconds from 0.1 to 3600"))
 }
 
 /// Parses the words of the command line: the first command with the global options, and those behind `--`.

@@ -2,10 +2,12 @@
 
 mod args;
 mod print;
+mod top;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::CommandFactory;
 use ringswitch_control::command::Command as Configure;
@@ -83,6 +85,10 @@ fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "rsctl", &mut script);
             return Ok(String::from_utf8_lossy(&script).into_owned());
+        }
+        Command::Top { bridge, interval, count } => {
+            let top = top::Top { bridge, interval: Duration::from_secs_f64(interval), count, json };
+            return top::run(socket, &top).map(|()| String::new()).map_err(refused);
         }
         command => command,
     };

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use ringswitch_dataplane::pipeline::{Native, VlanMode, VlanSet};
-use ringswitch_dataplane::port::tap::TapOptions;
+use ringswitch_dataplane::port::tap::{TapOptions, TapStatus};
 use ringswitch_dataplane::port::vhost::{FeatureSwitches, Mode, VhostOptions, VhostStatus};
 use ringswitch_dataplane::port::xdp::{AttachMode, PassFilter, XdpMode, XdpOptions, XdpStatus};
 use ringswitch_dataplane::worker::{IdlePolicy, WorkersConfig};
@@ -110,6 +110,11 @@ pub fn xdp_status(status: &XdpStatus) -> BTreeMap<String, String> {
         ("fill_ring_empty".to_owned(), counters.fill_ring_empty.to_string()),
         ("invalid_descs".to_owned(), counters.invalid_descs.to_string()),
     ])
+}
+
+/// What `get interface NAME status` shows of a tap.
+pub fn tap_status(status: &TapStatus) -> BTreeMap<String, String> {
+    BTreeMap::from([("netdev".to_owned(), status.netdev.clone()), ("mtu".to_owned(), status.mtu.to_string())])
 }
 
 /// The number of a user or group: itself, or looked up by name in the system's file.

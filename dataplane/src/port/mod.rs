@@ -4,6 +4,7 @@
 //! panic. Neighbours: `worker` owns the receive queues and calls them; `pipeline` sends through [`TxQueues`];
 //! control opens ports and gives each a [`PortContext`].
 
+mod follow;
 mod mtu;
 mod queues;
 pub mod tap;

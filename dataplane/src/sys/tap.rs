@@ -53,6 +53,21 @@ impl TapFile {
         unsafe { libc::poll(&mut entry, 1, 0) > 0 && entry.revents & libc::POLLIN != 0 }
     }
 
+    /// The netdev's name now, wherever it was moved to.
+    ///
+    /// # Errors
+    /// `EBADFD` when it was deleted.
+    pub fn name(&self) -> io::Result<String> {
+        // SAFETY: an all-zero ifreq is valid, and the request fills it; it lives through the call.
+        let request = unsafe {
+            let mut request: libc::ifreq = std::mem::zeroed();
+            checked(libc::ioctl(self.as_raw_fd(), libc::TUNGETIFF, &mut request))?;
+            request
+        };
+        let bytes = request.ifr_name.iter().map(|&byte| byte as u8).take_while(|&byte| byte != 0);
+        Ok(bytes.map(char::from).collect())
+    }
+
     /// A second handle on the same queue, for the other direction.
     ///
     /// # Errors

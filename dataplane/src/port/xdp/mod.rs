@@ -19,20 +19,19 @@ pub use filter::{MAX_PASS_FILTERS, ParsePassFilterError, PassFilter};
 pub use program::AttachMode;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
-use super::{PortContext, PortEvent};
+use super::PortContext;
+use super::follow::{AGAIN_MS, Follow, Follower, Voice, WHEN_IT_RINGS, chain};
 use crate::mem::{XskCounters, XskError};
-use crate::sys::event::EventFd;
 use crate::sys::netdev::{self, LinkBell, Netdev};
 use sockets::Sockets;
 
 /// Frames per direction and queue unless told: 8 MiB each.
 pub const DEFAULT_FRAMES: u32 = 2048;
-/// Between two tries to come back up when the netdev is there but refuses.
-const RETRY_MS: i32 = 1000;
+/// How often a netdev may change while it is looked at.
+const RESTLESS: usize = 8;
 /// What the port says until its netdev was there for the first time.
 const NO_SUCH_NETDEV: &str = "no such netdev";
 /// The most a ring may have; more is a slip of the operator's.
@@ -161,7 +160,7 @@ pub enum XdpError {
 /// A port now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XdpStatus {
-    /// The same text as in the last [`PortEvent`]: how it runs, or why it does not.
+    /// The same text as in the last [`PortEvent`](super::PortEvent): how it runs, or why it does not.
     pub text: String,
     /// Frames flow.
     pub is_up: bool,
@@ -178,11 +177,7 @@ pub struct XdpStatus {
 }
 
 /// An open AF_XDP port. Dropping it closes it.
-pub struct XdpPort {
-    link: Arc<Mutex<Link>>,
-    stop: Arc<EventFd>,
-    watcher: Option<JoinHandle<()>>,
-}
+pub struct XdpPort(Follower<Link>);
 
 impl XdpPort {
     /// Opens the port. A netdev that is missing or down is no error: the port waits for it, see [`XdpPort::status`].
@@ -192,52 +187,20 @@ impl XdpPort {
     pub fn open(options: XdpOptions, context: PortContext) -> Result<Self, XdpError> {
         options.check()?;
         let bell = LinkBell::new().map_err(XdpError::Watch)?;
-        let stop = Arc::new(EventFd::new().map_err(XdpError::Watch)?);
-        let thread = std::thread::Builder::new().name(format!("xdp-{}", context.name));
+        let thread = format!("xdp-{}", context.name);
         let mut link = Link::new(options, context);
-        link.follow()?;
-        let link = Arc::new(Mutex::new(link));
-        let watcher = thread
-            .spawn({
-                let (link, stop) = (Arc::clone(&link), Arc::clone(&stop));
-                move || watch(&link, &bell, &stop)
-            })
-            .map_err(XdpError::Watch)?;
-        Ok(Self { link, stop, watcher: Some(watcher) })
+        link.settle()?;
+        Follower::start(&thread, bell, link, WHEN_IT_RINGS).map(Self).map_err(XdpError::Watch)
     }
 
     /// The port now.
     #[must_use]
     pub fn status(&self) -> XdpStatus {
-        lock(&self.link).status()
+        self.0.lock().status()
     }
 
     /// Takes the queues back from the workers, closes the sockets and detaches the program.
     pub fn close(self) {}
-}
-
-impl Drop for XdpPort {
-    fn drop(&mut self) {
-        self.stop.signal();
-        if let Some(watcher) = self.watcher.take() {
-            let _ = watcher.join();
-        }
-        lock(&self.link).sockets = None;
-    }
-}
-
-fn watch(link: &Mutex<Link>, bell: &LinkBell, stop: &EventFd) {
-    let mut timeout_ms = -1;
-    while bell.wait(stop, timeout_ms) {
-        let mut link = lock(link);
-        timeout_ms = match link.follow() {
-            Ok(()) => -1,
-            Err(error) => {
-                link.say(false, chain(&error));
-                RETRY_MS
-            }
-        };
-    }
 }
 
 /// What the watcher and [`XdpPort::status`] share.
@@ -249,43 +212,46 @@ struct Link {
     sockets: Option<Sockets>,
     /// Of sockets that are closed.
     past: XskCounters,
-    is_up: bool,
-    text: String,
+    voice: Voice,
 }
 
 impl Link {
     fn new(options: XdpOptions, context: PortContext) -> Self {
-        Self {
-            options,
-            context,
-            mtu: Arc::default(),
-            netdev: None,
-            sockets: None,
-            past: XskCounters::default(),
-            is_up: false,
-            text: String::new(),
+        let voice = Voice::new(&context);
+        let past = XskCounters::default();
+        Self { options, context, mtu: Arc::default(), netdev: None, sockets: None, past, voice }
+    }
+
+    /// Looks again when the netdev changed while it was being looked at: whatever failed then failed because of that.
+    fn settle(&mut self) -> Result<(), XdpError> {
+        let mut outcome = self.look();
+        for _ in 0..RESTLESS {
+            if outcome.is_ok() || netdev::find(&self.options.netdev).is_ok_and(|now| now == self.netdev) {
+                break;
+            }
+            outcome = self.look();
         }
+        outcome
     }
 
     /// Looks at the netdev and does what follows from it. Sockets stay open without a carrier: opening and closing them
     /// makes many NICs drop the carrier, so one would chase the other.
-    fn follow(&mut self) -> Result<(), XdpError> {
+    fn look(&mut self) -> Result<(), XdpError> {
         let name = self.options.netdev.clone();
         let now = netdev::find(&name).map_err(|source| XdpError::Look { netdev: name.clone(), source })?;
         let before = std::mem::replace(&mut self.netdev, now);
-        if now.map(|netdev| netdev.index) != before.map(|netdev| netdev.index)
-            || !now.is_some_and(|netdev| netdev.is_up)
-        {
+        let is_other = now.map(|netdev| netdev.index) != before.map(|netdev| netdev.index);
+        if is_other || !now.is_some_and(|netdev| netdev.is_up) || self.has_other_queues() {
             self.close();
         }
         self.mtu.store(now.map_or(0, |netdev| netdev.mtu), Ordering::Relaxed);
         let Some(netdev) = now else {
-            let was_there = !matches!(self.text.as_str(), "" | NO_SUCH_NETDEV);
-            self.say(false, if was_there { format!("netdev {name} is gone") } else { NO_SUCH_NETDEV.into() });
+            let was_there = !matches!(self.voice.text(), "" | NO_SUCH_NETDEV);
+            self.voice.say(false, if was_there { format!("netdev {name} is gone") } else { NO_SUCH_NETDEV.into() });
             return Ok(());
         };
         if !netdev.is_up {
-            self.say(false, format!("netdev {name} is down"));
+            self.voice.say(false, format!("netdev {name} is down"));
             return Ok(());
         }
         let sockets = match &mut self.sockets {
@@ -294,10 +260,16 @@ impl Link {
         };
         let text = sockets.describe();
         match netdev.has_carrier {
-            true => self.say(true, text),
-            false => self.say(false, format!("netdev {name} has no carrier ({text})")),
+            true => self.voice.say(true, text),
+            false => self.voice.say(false, format!("netdev {name} has no carrier ({text})")),
         }
         Ok(())
+    }
+
+    /// All queues are wanted and their number is another one (`ethtool -L`): frames on a new queue would pass us by.
+    fn has_other_queues(&self) -> bool {
+        let Some(sockets) = self.sockets.as_ref().filter(|_| self.options.queues.is_none()) else { return false };
+        netdev::rx_queue_count(&self.options.netdev).is_ok_and(|there| there != sockets.queue_count())
     }
 
     fn close(&mut self) {
@@ -306,24 +278,14 @@ impl Link {
         }
     }
 
-    /// Tells control, if it is news.
-    fn say(&mut self, is_up: bool, text: String) {
-        if (is_up, &text) == (self.is_up, &self.text) {
-            return;
-        }
-        (self.is_up, self.text) = (is_up, text.clone());
-        let event = if is_up { PortEvent::Up(text) } else { PortEvent::Down(text) };
-        self.context.events.send(self.context.id, event);
-    }
-
     fn status(&self) -> XdpStatus {
         let mut counters = self.past;
         if let Some(sockets) = &self.sockets {
             counters += sockets.counters();
         }
         XdpStatus {
-            text: self.text.clone(),
-            is_up: self.is_up,
+            text: self.voice.text().to_owned(),
+            is_up: self.voice.is_up(),
             mode: self.sockets.as_ref().map(Sockets::mode),
             zero_copy: self.sockets.as_ref().is_some_and(Sockets::zero_copy),
             queue_count: self.sockets.as_ref().map_or(0, Sockets::queue_count),
@@ -333,19 +295,14 @@ impl Link {
     }
 }
 
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+impl Follow for Link {
+    fn follow(&mut self) -> i32 {
+        match self.settle() {
+            Ok(()) => WHEN_IT_RINGS,
+            Err(error) => {
+                self.voice.say(false, chain(&error));
+                AGAIN_MS
+            }
+        }
     }
-    text
-}
-
-/// A poisoned lock is still a link; the panic itself ends the process elsewhere.
-fn lock(link: &Mutex<Link>) -> std::sync::MutexGuard<'_, Link> {
-    link.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -99,7 +99,7 @@ impl Station {
             paces: Vec::new(),
             listening: Listening::Counting,
             recorder: None,
-            latency: Histogram::new(3).expect("3 significant digits are allowed"),
+            latency: latencies(),
             announcements: Vec::new(),
             counters: Counters::default(),
             down_since: None,
@@ -317,6 +317,29 @@ impl Station {
     pub fn close(self) {
         if let Link::Guest(guest) = self.link {
             guest.close();
+        }
+    }
+}
+
+/// Longest latency that can be told from a longer one, in cycles: minutes.
+const LONGEST_LATENCY: u64 = 1 << 40;
+
+/// Has its range from the start: recording must not allocate, and `saturating_record` cuts off what is out of range.
+fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST_LATENCY, 3).expect("3 significant digits and this range are allowed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_latencies_are_recorded_as_they_are() {
+        let mut latencies = latencies();
+        for cycles in [1_000, 3_000_000, 9_000_000_000] {
+            latencies.saturating_record(cycles);
+            let seen = latencies.max();
+            assert!(seen >= cycles && seen - cycles <= cycles / 500, "{cycles} became {seen}");
         }
     }
 }
