@@ -174,6 +174,41 @@ fn what_is_not_delivered_is_counted_with_its_reason() {
     }
 }
 
+/// Whoever listens, the switch or the guest: both find each other again, and nothing old is in the way.
+#[test]
+fn guests_meet_a_killed_switch_again() {
+    let _alone = alone();
+    let ports = ["vm1", "vm2", "vm3", "vm4"];
+    let modes = ["", "mode = \"client\"", "", "mode = \"client\""];
+    let mut flows = wire();
+    flows.extend(["in_port=3 actions=output:4".to_owned(), "in_port=4 actions=output:3".to_owned()]);
+    let mut daemon = Daemon::start(&config(&std::array::from_fn::<_, 4, _>(|at| (ports[at], modes[at])), &flows));
+    let kinds = ["in_order", "mode=server,mrg", "packed,event_idx", "packed,mode=server,in_order"];
+    let mut guests = std::array::from_fn::<_, 4, _>(|at| open(&daemon.path(ports[at]), kinds[at]));
+    for signal in ["-KILL", "-TERM", "-KILL", "-TERM"] {
+        for (from, to) in [(0, 1), (1, 0), (2, 3), (3, 2)] {
+            eventually("the receiver is up", || daemon.link(ports[to]).0);
+            let frames: Vec<_> = SIZES.iter().map(|&len| frame(mac(1), mac(2), len, len)).collect();
+            frames.iter().for_each(|frame| send(&mut guests[from], 0, frame));
+            assert_receives(kinds[to], &mut guests[to], &frames);
+        }
+        daemon.assert_balanced();
+        // It goes with frames in every ring.
+        for guest in &mut guests {
+            (0..100).for_each(|seed| drop(guest.send(0, &frame(mac(1), mac(2), 200, seed))));
+        }
+        daemon.end(signal);
+        for (guest, port) in guests.iter().zip(ports) {
+            eventually(&format!("{port} notices"), || !guest.is_connected());
+        }
+        daemon.start_again();
+        for (guest, port) in guests.iter_mut().zip(ports) {
+            let again = || guest.try_reconnect().unwrap_or_else(|error| panic!("{port}: {error}"));
+            eventually(&format!("{port} is back"), again);
+        }
+    }
+}
+
 #[test]
 fn a_guest_that_floods_costs_others_nothing() {
     let _alone = alone();

@@ -32,13 +32,20 @@ fn ports_come_and_go_while_others_talk() {
         daemon.ok(&[&["add-port", BRIDGE, "vm3", "tag=7", "--", "set", "interface"], &new[..]].concat());
         let mut guest = open(&daemon.path("vm3"), if round % 2 == 0 { "" } else { "packed" });
         send(&mut guest, 0, &frame(mac(3), [0xff; 6], 60, round));
-        pair.talks(2);
+        // One that hears the pair, whenever its addresses are forgotten, and never listens.
+        daemon.ok(&["add-port", BRIDGE, "vm4", "type=vhost-user", "path=DIR/vm4", "tag=5"]);
+        let _deaf = open(&daemon.path("vm4"), "packed,size=64");
+        for _ in 0..5 {
+            daemon.ok(&["fdb-flush", BRIDGE]);
+            pair.talks(1);
+        }
         // Half of the time the port goes first, and half of the time the guest.
         if round % 4 < 2 {
             drop(guest);
-            daemon.ok(&["del-port", BRIDGE, "vm3"]);
+            daemon.ok(&["del-port", BRIDGE, "vm3", "--", "del-port", BRIDGE, "vm4"]);
         } else {
             daemon.ok(&["del-port", BRIDGE, "vm3"]);
+            daemon.ok(&["del-port", BRIDGE, "vm4"]);
             drop(guest);
         }
         pair.talks(2);
