@@ -407,8 +407,8 @@ mod tests {
         let fdb = Fdb::new(64);
         assert!(fdb.add_static([2, 0, 0, 0, 0, 1], 0, A));
         let key = FdbKey::of([2, 0, 0, 0, 0, 1], 0);
-        fdb.learn_slowly(key, B, 1);
-        assert_eq!(fdb.lookup(key), Some(A));
+        fdb.learn_slowly(fdb.probe(key), B, 1);
+        assert_eq!(fdb.lookup(fdb.probe(key)), Some(A));
     }
 
     #[test]
