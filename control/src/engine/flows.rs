@@ -72,7 +72,7 @@ impl<D: Dataplane> Engine<D> {
         let mut changed = false;
         for bridge in self.state.bridges.iter_mut().flatten() {
             let expired: Vec<_> =
-                bridge.table.iter().filter(|rule| has_expired(rule, now_ms)).map(|rule| rule.id).collect();
+                bridge.table.timed().filter(|rule| has_expired(rule, now_ms)).map(|rule| rule.id).collect();
             for id in expired {
                 if let Some(rule) = bridge.table.remove_id(id) {
                     debug!(bridge = bridge.name, flow = grammar::format_flow(&rule.flow, None, &()), "timed out");
