@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ringswitch_dataplane::flow::Mac;
+use ringswitch_dataplane::flow::{Mac, grammar};
 use ringswitch_dataplane::packet::DropReason;
 use ringswitch_dataplane::port::PortEvent;
 use serde_json::{Value as Json, json};
@@ -273,7 +273,5 @@ fn format_mac(mac: Mac) -> String {
 }
 
 fn parse_mac(text: &str) -> Result<Mac, String> {
-    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
-    let mac = bytes.and_then(|bytes| Mac::try_from(bytes).ok());
-    mac.ok_or_else(|| format!("\"{text}\" is not a MAC address such as 52:54:00:00:00:01"))
+    grammar::parse_mac(text).ok_or_else(|| format!("\"{text}\" is not a MAC address such as 52:54:00:00:00:01"))
 }

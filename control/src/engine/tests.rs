@@ -206,3 +206,27 @@ fn flows_are_added_all_or_none_and_time_out() {
     assert_eq!(bench.engine.del_flows("br0", Some("ip"), false).unwrap().count, 1);
     assert_eq!(bench.engine.del_flows("br1", None, false).unwrap_err(), "no bridge named br1");
 }
+
+#[test]
+fn a_modification_of_no_flow_adds_it_unless_it_selects_by_cookie() {
+    let mut bench = Bench::new(&["vm1"]);
+    bench.engine.del_flows("br0", None, false).unwrap();
+    bench.engine.mod_flows("br0", "priority=5,cookie=3,udp actions=drop", false).unwrap();
+    assert_eq!(bench.engine.mod_flows("br0", "cookie=9/-1,sctp actions=drop", false).unwrap().count, 0);
+    bench.engine.mod_flows("br0", "udp actions=NORMAL", false).unwrap();
+    let flows = bench.engine.dump_flows("br0", None).unwrap();
+    let shown: Vec<_> = flows.iter().map(|flow| (flow.cookie, &*flow.matches, &*flow.actions)).collect();
+    assert_eq!(shown, [(3, "priority=5,udp", "NORMAL")]);
+}
+
+#[test]
+fn lines_of_a_flow_file_may_start_with_a_verb() {
+    let mut bench = Bench::new(&["vm1"]);
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    bench.engine.add_flows("br0", &lines("delete\nadd udp actions=drop\npriority=9,arp,actions=drop\n")).unwrap();
+    bench.engine.add_flows("br0", &lines("modify_strict udp,actions=FLOOD\ndelete_strict priority=9,arp")).unwrap();
+    let flows = bench.engine.dump_flows("br0", None).unwrap();
+    assert_eq!(flows.iter().map(|flow| (&*flow.matches, &*flow.actions)).collect::<Vec<_>>(), [("udp", "FLOOD")]);
+    bench.engine.add_flows("br0", &lines("delete\nadd bogus=1,actions=drop")).unwrap_err();
+    assert_eq!(bench.engine.dump_flows("br0", None).unwrap().len(), 1, "nothing is half done");
+}
