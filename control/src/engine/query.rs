@@ -79,10 +79,6 @@ impl<D: Dataplane> Engine<D> {
         statistics.extend(stats.drops.into_iter().map(|(reason, count)| (format!("drop_{reason}"), count)));
         let mut status = if port.open { self.dataplane.port_status(port.id) } else { BTreeMap::new() };
         status.insert("link".to_owned(), link.to_owned());
-        let error = self.links.get(&port.id).and_then(|(_, link)| match link {
-            PortEvent::Faulted(why) => Some(why),
-            _ => None,
-        });
         row([
             ("name", json!(&*port.name)),
             ("type", column(settings, "type")),
@@ -94,8 +90,16 @@ impl<D: Dataplane> Engine<D> {
             ("options", json!(values(settings, |scope| matches!(scope, Scope::Options(_))))),
             ("statistics", json!(statistics)),
             ("status", json!(status)),
-            ("error", error.map_or(json!([]), |why| json!(why))),
+            ("error", self.error(port).map_or(json!([]), |why| json!(why))),
         ])
+    }
+
+    /// Why the port is at fault, when it is.
+    fn error(&self, port: &PortSlot) -> Option<&str> {
+        match self.links.get(&port.id) {
+            Some((_, PortEvent::Faulted(why))) => Some(why),
+            _ => None,
+        }
     }
 
     fn link(&self, port: &PortSlot) -> (bool, &str) {
@@ -106,14 +110,15 @@ impl<D: Dataplane> Engine<D> {
         }
     }
 
-    fn show(&self) -> Vec<BridgeReport> {
+    pub(super) fn show(&self) -> Vec<BridgeReport> {
         let mut reports = Vec::new();
         for (index, slot) in self.state.bridges.iter().enumerate() {
             let Some(slot) = slot else { continue };
             let port = |port: &&PortSlot| {
                 let (link_up, link) = self.link(port);
                 let (name, columns) = (port.name.to_string(), columns(&port.spec.settings));
-                PortReport { name, number: port.number, columns, link_up, link: link.to_owned() }
+                let error = self.error(port).map(str::to_owned);
+                PortReport { name, number: port.number, columns, link_up, link: link.to_owned(), error }
             };
             let ports = self.state.ports_of(index).iter().map(port).collect();
             let settings = self.model.bridges.get(&slot.name).map(|bridge| columns(&bridge.settings));
