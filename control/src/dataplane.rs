@@ -156,12 +156,7 @@ impl Dataplane for Switch {
         let Some(learned) = self.bridges.get_mut(&bridge) else { return };
         learned.aging = learning.aging;
         if learned.fdb.stats().limit != learning.capacity as u64 {
-            // A table has its size for life: addresses are learned anew, static ones are carried over.
-            let fdb = Fdb::new(learning.capacity);
-            for entry in learned.fdb.entries(now_s()).iter().filter(|entry| entry.age_s.is_none()) {
-                fdb.add_static(entry.mac, entry.vlan, entry.port);
-            }
-            learned.fdb = Arc::new(fdb);
+            learned.fdb = Arc::new(learned.fdb.resized(learning.capacity));
         }
     }
 
@@ -338,9 +333,9 @@ mod tests {
     fn a_flow_of_one_bridge_leaves_the_caches_of_another_alone() {
         let mut switch = switch();
         let mut tables = [FlowTable::new(), FlowTable::new()];
-        for bridge in 0..2 {
+        for (bridge, table) in tables.iter_mut().enumerate() {
             switch.add_bridge(bridge, Learning { capacity: 16, aging: 300 });
-            tables[bridge].insert(parse_flow("actions=NORMAL", &()).unwrap(), 0, 1);
+            table.insert(parse_flow("actions=NORMAL", &()).unwrap(), 0, 1);
         }
         let before = publish(&mut switch, &tables);
         assert_eq!(publish(&mut switch, &tables), before, "nothing changed");

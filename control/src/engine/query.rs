@@ -50,7 +50,7 @@ impl<D: Dataplane> Engine<D> {
         if columns.is_empty() || row.is_empty() {
             return Ok(row.into_iter().collect());
         }
-        let value = |column: &String| pick(&row, column, table, name).map(|value| (column.clone(), value));
+        let value = |column: &String| pick(&row, column, table, name, if_exists).map(|value| (column.clone(), value));
         columns.iter().map(value).collect()
     }
 
@@ -227,8 +227,14 @@ fn port_row(port: &PortSlot) -> BTreeMap<String, Json> {
     columns.chain([("name".to_owned(), json!(&*port.name))]).collect()
 }
 
-/// `column`, or `column:key` of one that is a map.
-fn pick(row: &BTreeMap<String, Json>, column: &str, table: Table, record: &str) -> Result<Json, String> {
+/// `column`, or `column:key` of one that is a map; null for a key that is not there, when that may be.
+fn pick(
+    row: &BTreeMap<String, Json>,
+    column: &str,
+    table: Table,
+    record: &str,
+    if_exists: bool,
+) -> Result<Json, String> {
     let (name, key) = column.split_once(':').map_or((column, None), |(name, key)| (name, Some(key)));
     let value = row.get(name).ok_or_else(|| {
         let hint = near_miss(name, row.keys().map(String::as_str));
@@ -240,6 +246,7 @@ fn pick(row: &BTreeMap<String, Json>, column: &str, table: Table, record: &str) 
         Some(key) => value
             .get(key)
             .cloned()
+            .or(if_exists.then_some(Json::Null))
             .ok_or_else(|| format!("no key \"{key}\" in {table:?} record \"{record}\" column {name}")),
     }
 }
