@@ -1,102 +1,14 @@
 //! The daemon and rsctl as an operator meets them: real programs, real sockets, temporary directories; no root needed.
 
+mod support;
+
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
+use support::{Daemon, TWO_PORTS, eventually, ringswitchd};
 use tempfile::TempDir;
-
-/// A running daemon in a directory of its own. Stopped when dropped.
-struct Daemon {
-    dir: TempDir,
-    child: Child,
-}
-
-impl Daemon {
-    fn start(config: Option<&str>) -> Self {
-        let dir = TempDir::new().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringswitchd"));
-        command.arg("--socket").arg(dir.path().join("ctl.sock")).stderr(Stdio::null());
-        if let Some(text) = config {
-            let file = dir.path().join("switch.toml");
-            fs::write(&file, text.replace("DIR", dir.path().to_str().unwrap())).unwrap();
-            command.arg("--config").arg(file);
-        }
-        let daemon = Self { child: command.spawn().unwrap(), dir };
-        eventually("the daemon answers", || daemon.run(&["version"]).status.success());
-        daemon
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Runs rsctl; `DIR` in the words is the daemon's directory.
-    fn run(&self, words: &[&str]) -> Output {
-        let dir = self.dir.path().to_str().unwrap();
-        let words = words.iter().map(|word| word.replace("DIR", dir));
-        Command::new(env!("CARGO_BIN_EXE_rsctl"))
-            .arg("--socket")
-            .arg(self.path("ctl.sock"))
-            .args(words)
-            .output()
-            .unwrap()
-    }
-
-    /// Runs rsctl, which must succeed, and returns what it printed.
-    fn ok(&self, words: &[&str]) -> String {
-        let output = self.run(words);
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs rsctl, which must be refused, and returns what it said.
-    fn refused(&self, words: &[&str]) -> String {
-        let output = self.run(words);
-        assert_eq!(output.status.code(), Some(1), "{words:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        let dir = self.dir.path().to_str().unwrap();
-        said.strip_prefix("rsctl: ").unwrap_or_else(|| panic!("{said}")).trim_end().replace(dir, "DIR")
-    }
-
-    fn is_socket(&self, name: &str) -> bool {
-        fs::metadata(self.path(name)).is_ok_and(|found| found.file_type().is_socket())
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal("-TERM");
-            let _ = self.child.wait();
-        }
-    }
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(20), "never: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-const TWO_PORTS: &str = r#"
-[bridges.rst-br0.ports.vm1]
-type = "vhost-user"
-path = "DIR/vm1.sock"
-[bridges.rst-br0.ports.vm2]
-type = "vhost-user"
-path = "DIR/vm2.sock"
-"#;
 
 #[test]
 fn bridges_and_ports_come_and_go_in_open_vswitchs_words() {
@@ -115,7 +27,10 @@ fn bridges_and_ports_come_and_go_in_open_vswitchs_words() {
     daemon.ok(&["set", "port", "vm2", "tag=[]", "trunks=10,20"]);
     assert_eq!(daemon.ok(&["get", "port", "vm2", "tag", "trunks"]), "[]\n[10, 20]\n");
     let show = daemon.ok(&["show"]);
-    assert!(show.contains("Bridge rst-a\n") && show.contains("        trunks: [10, 20]\n"), "{show}");
+    let vm2 = "    Port vm2\n        trunks: [10, 20]\n        Interface vm2\n            type: vhost-user\n            options: {path=";
+    assert!(show.starts_with("Bridge rst-a\n    flows: 1\n    Port vm1\n") && show.contains(vm2), "{show}");
+    assert_eq!(daemon.ok(&["--if-exists", "get", "interface", "vm2", "options:mode", "ofport"]), "\n2\n");
+    assert_eq!(daemon.ok(&["--json", "set", "port", "vm2", "tag=7"]), "null\n");
     daemon.ok(&["del-port", "rst-a", "vm1"]);
     assert!(!daemon.is_socket("vm1.sock"));
     daemon.ok(&["--if-exists", "del-port", "vm1"]);
@@ -180,8 +95,10 @@ fn flows_are_added_changed_shown_and_removed() {
     assert_eq!(shown(&["dump-flows", "rst-br0", "udp"]), ["udp actions=drop"]);
     daemon.ok(&["--strict", "del-flows", "rst-br0", "priority=7,arp"]);
     fs::write(daemon.path("flows"), "icmp actions=drop\nicmp,nonsense=1 actions=drop\n").unwrap();
-    assert!(daemon.refused(&["add-flows", "rst-br0", "DIR/flows"]).starts_with("line 2: "));
+    assert!(daemon.refused(&["add-flows", "rst-br0", "DIR/flows"]).starts_with("DIR/flows: line 2: "));
     assert_eq!(shown(&["dump-flows", "rst-br0"]).len(), 3);
+    let alone = " tcp,tp_dst=80 actions=NORMAL\n udp actions=drop\n priority=0 actions=NORMAL\n";
+    assert_eq!(daemon.ok(&["--no-stats", "dump-flows", "rst-br0"]), alone);
     daemon.ok(&["del-flows", "rst-br0"]);
     assert_eq!(daemon.ok(&["dump-flows", "rst-br0"]), "");
     let json: serde_json::Value = serde_json::from_str(&daemon.ok(&["--json", "dump-flows", "rst-br0"])).unwrap();
@@ -215,21 +132,18 @@ fn a_reload_touches_what_changed_and_refuses_what_is_wrong() {
     daemon.ok(&["add-port", "rst-br0", "cli", "type=vhost-user", "path=DIR/cli.sock"]);
     let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(daemon.path(name)).unwrap());
     let before = inode("vm1.sock");
-    let write = |text: &str| {
-        fs::write(daemon.path("switch.toml"), text.replace("DIR", daemon.dir.path().to_str().unwrap())).unwrap()
-    };
-    write(&(TWO_PORTS.replace("vm2", "vm3") + "tag = 4\n"));
+    daemon.write(&(TWO_PORTS.replace("vm2", "vm3") + "tag = 4\n"));
     daemon.ok(&["reload"]);
     assert_eq!(daemon.ok(&["list-ports", "rst-br0"]), "cli\nvm1\nvm3\n");
     assert_eq!(daemon.ok(&["get", "port", "vm3", "tag"]), "4\n");
     assert_eq!(inode("vm1.sock"), before, "a port that did not change was opened again");
 
-    write(&(TWO_PORTS.to_owned() + "tga = 4\n"));
+    daemon.write(&(TWO_PORTS.to_owned() + "tga = 4\n"));
     let said = daemon.refused(&["reload"]);
     assert!(said.starts_with("DIR/switch.toml:8:1: unknown key \"tga\""), "{said}");
     assert_eq!(daemon.ok(&["list-ports", "rst-br0"]), "cli\nvm1\nvm3\n");
 
-    write(TWO_PORTS);
+    daemon.write(TWO_PORTS);
     daemon.signal("-HUP");
     eventually("the file is loaded", || daemon.ok(&["list-ports", "rst-br0"]) == "cli\nvm1\nvm2\n");
 }
@@ -239,7 +153,7 @@ fn a_second_daemon_says_so_and_disturbs_nothing() {
     let daemon = Daemon::start(Some(TWO_PORTS));
     let mode = fs::metadata(daemon.path("ctl.sock")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let mut second = Command::new(env!("CARGO_BIN_EXE_ringswitchd"));
+    let mut second = ringswitchd();
     let second = second.arg("--socket").arg(daemon.path("ctl.sock")).output().unwrap();
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
@@ -252,13 +166,13 @@ fn a_killed_daemons_socket_is_replaced_and_a_stopped_one_leaves_nothing() {
     let mut daemon = Daemon::start(Some(TWO_PORTS));
     daemon.signal("-TERM");
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
-    for name in ["ctl.sock", "vm1.sock", "vm2.sock"] {
+    for name in ["ctl.sock", "ctl.sock.lock", "vm1.sock", "vm2.sock"] {
         assert!(!daemon.path(name).exists(), "{name} is left");
     }
     assert!(daemon.refused(&["show"]).starts_with("cannot reach ringswitchd at DIR/ctl.sock: "));
     // What a killed daemon leaves: a socket file that nobody listens on.
     drop(UnixListener::bind(daemon.path("ctl.sock")).unwrap());
-    let mut again = Command::new(env!("CARGO_BIN_EXE_ringswitchd"));
+    let mut again = ringswitchd();
     daemon.child = again.arg("--socket").arg(daemon.path("ctl.sock")).stderr(Stdio::null()).spawn().unwrap();
     eventually("the daemon answers", || daemon.run(&["version"]).status.success());
 }
@@ -268,12 +182,7 @@ fn a_file_with_errors_is_refused_with_every_place() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("bad.toml");
     fs::write(&file, "[workers]\ncpu = [0]\n[bridges.b.ports.p]\ntype = \"vhost\"\n").unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_ringswitchd"))
-        .arg("--check-config")
-        .arg("--config")
-        .arg(&file)
-        .output()
-        .unwrap();
+    let output = ringswitchd().arg("--check-config").arg("--config").arg(&file).output().unwrap();
     assert_eq!(output.status.code(), Some(6));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let lines: Vec<&str> = said.lines().map(|line| line.split("bad.toml:").nth(1).unwrap()).collect();

@@ -109,12 +109,12 @@ pub fn edit(switch: &mut Switch, command: &Command) -> Result<(), String> {
 }
 
 fn add_bridge(switch: &mut Switch, name: &str, may_exist: bool) -> Result<(), String> {
-    let refuse = |what: String| Err(format!("cannot create a bridge named {name} because {what} already exists"));
+    let refuse = |what: String| Err(format!("cannot create a bridge named {name} because {what}"));
     if switch.bridges.contains_key(name) {
-        return if may_exist { Ok(()) } else { refuse(format!("a bridge named {name}")) };
+        return if may_exist { Ok(()) } else { refuse(format!("a bridge named {name} already exists")) };
     }
     if let Some((bridge, _)) = switch.port(name) {
-        return refuse(format!("a port named {name} on bridge {bridge}"));
+        return refuse(format!("a port named {name} already exists on bridge {bridge}"));
     }
     switch.bridges.insert(name.to_owned(), Bridge::default());
     Ok(())
@@ -169,6 +169,9 @@ fn set(switch: &mut Switch, table: Table, name: &str, columns: &[String]) -> Res
                     switch.bridges.get_mut(name).ok_or_else(|| format!("no row \"{name}\" in table Bridge"))?;
                 bridge_column(bridge, column)
             }
+            Table::Port | Table::Interface if switch.bridges.contains_key(name) => {
+                return Err(format!("{name} is the bridge's own port, which has no columns that can be set"));
+            }
             Table::Port | Table::Interface => {
                 let ports = switch.bridges.values_mut().find_map(|bridge| bridge.ports.get_mut(name));
                 let port = ports.ok_or_else(|| format!("no row \"{name}\" in table {table:?}"))?;
@@ -215,7 +218,7 @@ mod tests {
     fn refusals_are_those_of_ovs_vsctl() {
         let del_br = |name: &str| Command::DelBr { bridge: name.to_owned(), if_exists: false };
         let del_port = |name: &str| Command::DelPort { bridge: None, port: name.to_owned(), if_exists: false };
-        let cases: [(&[Command], &str); 9] = [
+        let cases: [(&[Command], &str); 11] = [
             (
                 &[bridge("br0"), bridge("br0")],
                 "cannot create a bridge named br0 because a bridge named br0 already exists",
@@ -228,6 +231,14 @@ mod tests {
             ),
             (&[bridge("br0"), del_port("vm1")], "no port named vm1"),
             (&[bridge("br0"), del_port("br0")], "cannot delete port br0 because it is the local port of bridge br0"),
+            (
+                &[bridge("br0"), port("br0", "vm1", &[]), bridge("vm1")],
+                "cannot create a bridge named vm1 because a port named vm1 already exists on bridge br0",
+            ),
+            (
+                &[bridge("br0"), set("port", "br0", &["tag=1"])],
+                "br0 is the bridge's own port, which has no columns that can be set",
+            ),
             (&[set("port", "vm1", &["tag=1"])], "no row \"vm1\" in table Port"),
             (&[bridge("br0"), set("bridge", "br0", &["mac=1"])], "Bridge does not contain a column \"mac\""),
             (

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
-use ringswitch_dataplane::flow::Mac;
+use ringswitch_dataplane::flow::{FlowTable, Mac};
 use ringswitch_dataplane::packet::{PortCounters, PortTotals};
 use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView as Bridge, Fdb, PortEntry, Snapshot};
 use ringswitch_dataplane::port::tap::TapPort;
@@ -20,7 +20,7 @@ use ringswitch_dataplane::port::{PortContext, PortEvents, PortId, QueueHost, TxQ
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use ringswitch_dataplane::worker::Workers;
 
-use crate::engine::{Dataplane, FdbEntry, FdbFilter, Learning, View};
+use crate::engine::{Dataplane, FdbEntry, FdbFilter, Learning, PortView, View};
 use crate::model::{Port, PortType, Settings};
 use crate::report::{FdbStats, QueueReport, WorkerReport};
 
@@ -65,6 +65,30 @@ impl Switch {
     fn fdb_of(&self, bridge: usize) -> Option<&Fdb> {
         self.bridges.get(&bridge).map(|bridge| &*bridge.fdb)
     }
+}
+
+impl Switch {
+    /// The port as workers see it: the object they have, when nothing about it changed.
+    fn entry(&self, bridge: usize, port: &PortView<'_>, old: &Snapshot) -> Option<Arc<PortEntry>> {
+        let Opened { tx, counters, .. } = self.ports.get(&port.id)?;
+        let (tx, counters) = (Arc::clone(tx), Arc::clone(counters));
+        let new = PortEntry { id: port.id, number: port.number, bridge, tx, counters, vlan: options::vlan(&port.vlan) };
+        let same = old.port(port.id).filter(|old| old.is_same(&new)).cloned();
+        Some(same.unwrap_or_else(|| Arc::new(new)))
+    }
+}
+
+/// The bridge as workers see it. Where nothing changed it keeps its version, and so workers keep what they cached.
+fn bridge_view(
+    version: u64,
+    table: &FlowTable,
+    fdb: &Arc<Fdb>,
+    ports: BridgePorts,
+    old: Option<&Arc<Bridge>>,
+) -> Arc<Bridge> {
+    let is_same = |old: &&Arc<Bridge>| old.table.is_same(table) && Arc::ptr_eq(&old.fdb, fdb) && *old.ports == ports;
+    let same = old.filter(is_same).cloned();
+    same.unwrap_or_else(|| Arc::new(Bridge::new(version, table.clone(), Arc::clone(fdb), Arc::new(ports))))
 }
 
 impl Drop for Switch {
@@ -132,12 +156,7 @@ impl Dataplane for Switch {
         let Some(learned) = self.bridges.get_mut(&bridge) else { return };
         learned.aging = learning.aging;
         if learned.fdb.stats().limit != learning.capacity as u64 {
-            // A table has its size for life: addresses are learned anew, static ones are carried over.
-            let fdb = Fdb::new(learning.capacity);
-            for entry in learned.fdb.entries(now_s()).iter().filter(|entry| entry.age_s.is_none()) {
-                fdb.add_static(entry.mac, entry.vlan, entry.port);
-            }
-            learned.fdb = Arc::new(fdb);
+            learned.fdb = Arc::new(learned.fdb.resized(learning.capacity));
         }
     }
 
@@ -191,27 +210,24 @@ impl Dataplane for Switch {
     }
 
     fn publish(&mut self, view: View<'_>) -> u64 {
+        let old = self.workers.current();
         let mut snapshot = Snapshot::default();
+        let mut version = self.version;
         for (index, bridge) in view.bridges.iter().enumerate() {
-            let bridge = bridge.as_ref().zip(self.bridges.get(&index)).map(|(bridge, learned)| {
-                let entry = |port: &crate::engine::PortView<'_>| {
-                    let Opened { tx, counters, .. } = self.ports.get(&port.id)?;
-                    let (tx, counters) = (Arc::clone(tx), Arc::clone(counters));
-                    let vlan = options::vlan(&port.vlan);
-                    Some(PortEntry { id: port.id, number: port.number, bridge: index, tx, counters, vlan })
-                };
-                let entries: Vec<PortEntry> = bridge.ports.iter().filter_map(entry).collect();
-                let ports = Arc::new(BridgePorts::new(&entries));
+            let view = bridge.as_ref().zip(self.bridges.get(&index)).map(|(bridge, learned)| {
+                let entries: Vec<_> = bridge.ports.iter().filter_map(|port| self.entry(index, port, &old)).collect();
+                let ports = BridgePorts::new(entries.iter().map(|entry| &**entry));
                 for entry in entries {
                     let place = usize::from(entry.id.0);
                     snapshot.ports.resize(snapshot.ports.len().max(place + 1), None);
-                    snapshot.ports[place] = Some(Arc::new(entry));
+                    snapshot.ports[place] = Some(entry);
                 }
-                self.version += 1;
-                Arc::new(Bridge::new(self.version, bridge.table.clone(), Arc::clone(&learned.fdb), ports))
+                version += 1;
+                bridge_view(version, bridge.table, &learned.fdb, ports, old.bridge(index))
             });
-            snapshot.bridges.push(bridge);
+            snapshot.bridges.push(view);
         }
+        self.version = version;
         self.workers.publish(snapshot)
     }
 
@@ -288,4 +304,44 @@ fn chain(error: &dyn Error) -> String {
 
 fn now_s() -> u32 {
     (coarse_ms() / 1000) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use ringswitch_dataplane::flow::grammar::parse_flow;
+    use ringswitch_dataplane::port::PortEvents;
+    use ringswitch_dataplane::sys::affinity::allowed_cpus;
+    use ringswitch_dataplane::sys::event::EventFd;
+
+    use super::*;
+    use crate::engine::BridgeView;
+
+    fn switch() -> Switch {
+        let (sender, _) = crossbeam_channel::unbounded();
+        let events = PortEvents::new(sender, Arc::new(EventFd::new().unwrap()));
+        Switch::start(&Settings::default(), &allowed_cpus(), events).unwrap()
+    }
+
+    fn publish(switch: &mut Switch, tables: &[FlowTable]) -> Vec<u64> {
+        let bridges = tables.iter().map(|table| Some(BridgeView { name: "br", table, ports: Vec::new() })).collect();
+        switch.publish(View { bridges });
+        let snapshot = switch.workers.current();
+        (0..tables.len()).map(|index| snapshot.bridge(index).unwrap().version).collect()
+    }
+
+    #[test]
+    fn a_flow_of_one_bridge_leaves_the_caches_of_another_alone() {
+        let mut switch = switch();
+        let mut tables = [FlowTable::new(), FlowTable::new()];
+        for (bridge, table) in tables.iter_mut().enumerate() {
+            switch.add_bridge(bridge, Learning { capacity: 16, aging: 300 });
+            table.insert(parse_flow("actions=NORMAL", &()).unwrap(), 0, 1);
+        }
+        let before = publish(&mut switch, &tables);
+        assert_eq!(publish(&mut switch, &tables), before, "nothing changed");
+        tables[1].insert(parse_flow("tcp actions=drop", &()).unwrap(), 0, 1);
+        let after = publish(&mut switch, &tables);
+        assert_eq!(after[0], before[0]);
+        assert!(after[1] > before[1]);
+    }
 }

@@ -35,6 +35,8 @@ pub struct PortReport {
     pub link_up: bool,
     /// How it is attached, or why it is not.
     pub link: String,
+    /// What is wrong with it, when something is: it cannot be opened, or its peer broke the rules.
+    pub error: Option<String>,
 }
 
 /// A flow with its statistics, for `dump-flows`.

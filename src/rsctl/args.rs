@@ -105,7 +105,7 @@ pub enum Command {
     },
     /// Print columns of a bridge, port or interface; all of them when none is named
     Get {
-        /// Print nothing if there is no such record
+        /// Print nothing if there is no such record, an empty line if there is no such key
         #[arg(long)]
         if_exists: bool,
         table: String,
@@ -115,11 +115,12 @@ pub enum Command {
     },
     /// Print bridges, ports and their state at a glance
     Show,
-    /// Add a flow
+    /// Add a flow (`-` for many, one a line of standard input)
     AddFlow { bridge: String, flow: String },
-    /// Add the flows of a file, one a line (`-` for standard input): all or none
+    /// Add the flows of a file, one a line (`-` for standard input), or change others: lines may start with add, modify,
+    /// modify_strict, delete or delete_strict. All or none
     AddFlows { bridge: String, file: PathBuf },
-    /// Give matching flows other actions
+    /// Give matching flows other actions; add the flow when none matches
     ModFlows {
         /// Only the flow with exactly this match and priority
         #[arg(long)]
@@ -138,6 +139,9 @@ pub enum Command {
     },
     /// Print matching flows, or all, with statistics
     DumpFlows {
+        /// Without statistics, as add-flows takes them
+        #[arg(long)]
+        no_stats: bool,
         bridge: String,
         #[arg(value_name = "MATCH")]
         flow: Option<String>,
@@ -225,7 +229,7 @@ fn command_at(piece: &[String]) -> Option<usize> {
 /// `--may-exist add-br br0`, as ovs-vsctl wants it, in the order that clap wants.
 fn in_order(mut piece: Vec<String>) -> Vec<String> {
     let command = command_at(&piece).unwrap_or(piece.len());
-    let of_command = |word: &String| matches!(word.as_str(), "--may-exist" | "--if-exists" | "--strict");
+    let of_command = |word: &String| matches!(word.as_str(), "--may-exist" | "--if-exists" | "--strict" | "--no-stats");
     let (moved, mut words): (Vec<String>, Vec<String>) = piece.drain(..command).partition(of_command);
     words.append(&mut piece);
     words.extend(moved);

@@ -54,6 +54,16 @@ enum Failure {
     Refused(String),
 }
 
+impl Failure {
+    /// `flows.txt: line 2: ...`, when it is about a line.
+    fn of_file(self, file: &Path) -> Self {
+        match self {
+            Self::Refused(why) if why.starts_with("line ") => Self::Refused(format!("{}: {why}", file.display())),
+            other => other,
+        }
+    }
+}
+
 fn refused(error: impl ToString) -> Failure {
     Failure::Refused(error.to_string())
 }
@@ -93,11 +103,19 @@ fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
         command => command,
     };
     let asked = match command {
+        Command::AddFlow { bridge, flow } if flow == "-" => Call::AddFlows { bridge, flows: lines("-".as_ref())? },
         Command::AddFlow { bridge, flow } => Call::AddFlows { bridge, flows: vec![flow] },
-        Command::AddFlows { bridge, file } => Call::AddFlows { bridge, flows: lines(&file)? },
+        Command::AddFlows { bridge, file } => {
+            let asked = Call::AddFlows { bridge, flows: lines(&file)? };
+            let result = call(socket, &asked).map_err(|failure| failure.of_file(&file))?;
+            return Ok(if json { print::json(&result) } else { String::new() });
+        }
         Command::ModFlows { strict, bridge, flow } => Call::ModFlows { bridge, flow, strict },
         Command::DelFlows { strict, bridge, flow } => Call::DelFlows { bridge, flow, strict },
-        Command::DumpFlows { bridge, flow } => Call::DumpFlows { bridge, flow },
+        Command::DumpFlows { no_stats, bridge, flow } => {
+            let result = call(socket, &Call::DumpFlows { bridge, flow })?;
+            return if json { Ok(print::json(&result)) } else { print::flows(&result, no_stats).map_err(refused) };
+        }
         Command::DumpPorts { bridge, port } => Call::DumpPorts { bridge, port },
         Command::FdbShow { bridge } => Call::FdbShow { bridge },
         Command::FdbFlush { bridge, port, vlan } => Call::FdbFlush { bridge, port, vlan },

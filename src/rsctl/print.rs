@@ -1,5 +1,6 @@
 //! Results as text, in the format of the Open vSwitch tool whose word was used.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use ringswitch_control::command::Command as Configure;
@@ -14,7 +15,7 @@ type Printed = Result<String, serde_json::Error>;
 
 /// As JSON, for programs.
 pub fn json(value: &Value) -> String {
-    if value.is_null() { String::new() } else { format!("{value:#}\n") }
+    format!("{value:#}\n")
 }
 
 /// What a command of a transaction answered.
@@ -32,7 +33,6 @@ pub fn answer(command: &Configure, answer: &Value) -> Printed {
 /// What a call returned.
 pub fn result(call: &Call, result: &Value) -> Printed {
     Ok(match call {
-        Call::DumpFlows { .. } => read::<Vec<FlowReport>>(result)?.iter().map(flow).collect(),
         Call::DumpPorts { .. } => read::<Vec<PortStats>>(result)?.iter().map(port_stats).collect(),
         Call::FdbShow { .. } => fdb(&read::<Vec<FdbReport>>(result)?),
         Call::FdbStats { bridge } => fdb_stats(bridge, &read(result)?),
@@ -73,6 +73,7 @@ fn column(value: &Value) -> String {
             )
         }
         Value::String(text) => word(text),
+        Value::Null => String::new(),
         other => other.to_string(),
     }
 }
@@ -83,25 +84,70 @@ fn word(text: &str) -> String {
     if plain && text != "true" && text != "false" { text.to_owned() } else { Value::from(text).to_string() }
 }
 
+/// `ovs-vsctl show`, with number, link and flows.
 fn bridge(bridge: &BridgeReport) -> String {
     let mut text = format!("Bridge {}\n", word(&bridge.name));
-    for (name, value) in &bridge.columns {
-        let _ = writeln!(text, "    {name}: {value}");
-    }
+    maps(&mut text, "    ", &bridge.columns, |_| true);
     let _ = writeln!(text, "    flows: {}", bridge.flows);
     for port in &bridge.ports {
+        let of_port = |name: &str| matches!(name, "tag" | "trunks" | "vlan_mode");
         let _ = writeln!(text, "    Port {}", word(&port.name));
-        for (name, value) in &port.columns {
-            let _ = writeln!(text, "        {name}: {value}");
-        }
+        maps(&mut text, "        ", &port.columns, of_port);
+        let _ = writeln!(text, "        Interface {}", word(&port.name));
+        maps(&mut text, "            ", &port.columns, |name| !of_port(name));
         let number = if port.number == LOCAL { "LOCAL".to_owned() } else { port.number.to_string() };
         let state = if port.link_up { "up" } else { "down" };
-        let _ = writeln!(text, "        ofport: {number}\n        link: {state} ({})", port.link);
+        let _ = writeln!(text, "            ofport: {number}");
+        let _ = match &port.error {
+            Some(why) => writeln!(text, "            error: {}", Value::from(why.as_str())),
+            None => writeln!(text, "            link: {state} ({})", port.link),
+        };
     }
     text
 }
 
-/// `ovs-ofctl dump-flows`
+/// A line for each column that is wanted; those of a map (`options:path`) together, as `options: {path="/run/x"}`.
+fn maps(text: &mut String, indent: &str, columns: &BTreeMap<String, String>, wanted: impl Fn(&str) -> bool) {
+    let mut maps = BTreeMap::<&str, Vec<String>>::new();
+    for (name, value) in columns.iter().filter(|(name, _)| wanted(name)) {
+        match name.split_once(':') {
+            Some((map, key)) => maps.entry(map).or_default().push(format!("{key}={}", word(value))),
+            None => drop(writeln!(text, "{indent}{name}: {value}")),
+        }
+    }
+    for (map, pairs) in maps {
+        let _ = writeln!(text, "{indent}{map}: {{{}}}", pairs.join(", "));
+    }
+}
+
+/// `ovs-ofctl [--no-stats] dump-flows`
+pub fn flows(flows: &Value, no_stats: bool) -> Printed {
+    let line = if no_stats { flow_alone } else { flow };
+    Ok(read::<Vec<FlowReport>>(flows)?.iter().map(line).collect())
+}
+
+fn flow_alone(flow: &FlowReport) -> String {
+    let mut text = String::from(" ");
+    if flow.cookie != 0 {
+        let _ = write!(text, "cookie={:#x}, ", flow.cookie);
+    }
+    timeouts(&mut text, flow);
+    let _ = writeln!(text, "{}actions={}", spaced(&flow.matches), flow.actions);
+    text
+}
+
+fn timeouts(text: &mut String, flow: &FlowReport) {
+    for (name, timeout) in [("idle_timeout", flow.idle_timeout), ("hard_timeout", flow.hard_timeout)] {
+        if timeout > 0 {
+            let _ = write!(text, "{name}={timeout}, ");
+        }
+    }
+}
+
+fn spaced(matches: &str) -> String {
+    if matches.is_empty() { String::new() } else { format!("{matches} ") }
+}
+
 fn flow(flow: &FlowReport) -> String {
     let mut text = format!(
         " cookie={:#x}, duration={}.{:03}s, table={}, n_packets={}, n_bytes={}, ",
@@ -112,13 +158,8 @@ fn flow(flow: &FlowReport) -> String {
         flow.packets,
         flow.bytes
     );
-    for (name, timeout) in [("idle_timeout", flow.idle_timeout), ("hard_timeout", flow.hard_timeout)] {
-        if timeout > 0 {
-            let _ = write!(text, "{name}={timeout}, ");
-        }
-    }
-    let matches = if flow.matches.is_empty() { String::new() } else { format!("{} ", flow.matches) };
-    let _ = writeln!(text, "idle_age={}, {matches}actions={}", flow.idle_ms / 1000, flow.actions);
+    timeouts(&mut text, flow);
+    let _ = writeln!(text, "idle_age={}, {}actions={}", flow.idle_ms / 1000, spaced(&flow.matches), flow.actions);
     text
 }
 

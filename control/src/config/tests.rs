@@ -81,6 +81,19 @@ fn errors_name_the_place_what_was_found_and_what_was_expected() {
             "f.toml:3:8: bridges.br0.ports.a.path: socket path \"x.sock\" is not an absolute path of at most 107 bytes",
         ),
         (
+            "[bridges.br0.ports.e]\ntype = \"afxdp\"\npass = \"arp,ssh\"",
+            "f.toml:3:8: bridges.br0.ports.e.pass: \"ssh\" is not",
+        ),
+        (
+            "[bridges.br0.ports.e]\ntype = \"afxdp\"\nframes = 1000",
+            "f.toml:3:10: bridges.br0.ports.e.frames: frames is 1000; expected a power of two",
+        ),
+        (
+            "[bridges.br0]\nflows = [\"table=1 actions=drop\"]",
+            "f.toml:2:10: bridges.br0.flows[0]: flow \"table=1 actions=drop\", column 1: table 1; expected table 0, for there is \
+             no other one yet",
+        ),
+        (
             "[bridges.br0]\nflows = [5]",
             "f.toml:2:10: bridges.br0.flows[0]: expected a flow, such as \"priority=10,arp actions=NORMAL\", found integer 5",
         ),

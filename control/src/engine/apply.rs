@@ -6,14 +6,17 @@
 use ringswitch_dataplane::flow::Filter;
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use ringswitch_dataplane::sys::clock::coarse_ms;
-use tracing::{debug, error, warn};
+use tracing::{debug, info, warn};
 
 use super::state::State;
-use super::{Dataplane, Engine, Learning};
+use super::{Dataplane, Engine, Learning, Name};
 use crate::flows;
 use crate::model::{self, Bridge, Port, Record, Settings, Switch, port_column};
 use crate::plan::{Change, plan};
 use crate::report::LOCAL;
+
+/// How often ports that could not be opened are tried again.
+const RETRY_MS: u64 = 2000;
 
 /// How a step is taken back.
 enum Undo {
@@ -35,6 +38,16 @@ struct Steps {
     /// Bridges' other limits, set when every step succeeded.
     learning: Vec<(usize, Learning)>,
     finally: Vec<Finally>,
+    on_failure: OnFailure,
+}
+
+/// What it means when a port cannot be opened because of what it found on the host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnFailure {
+    /// Somebody waits for the answer: refuse everything.
+    Refuse,
+    /// Nobody does: the others work, and this one is tried again.
+    Retry,
 }
 
 impl<D: Dataplane> Engine<D> {
@@ -42,7 +55,7 @@ impl<D: Dataplane> Engine<D> {
     ///
     /// # Errors
     /// Everything that does not fit together, or the first change that failed. Nothing is changed then.
-    pub(super) fn apply(&mut self, wanted: Switch) -> Result<(), String> {
+    pub(super) fn apply(&mut self, wanted: Switch, on_failure: OnFailure) -> Result<(), String> {
         let problems = model::check(&wanted, &self.allowed_cpus);
         if !problems.is_empty() {
             return Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
@@ -51,7 +64,8 @@ impl<D: Dataplane> Engine<D> {
         if changes.is_empty() {
             return Ok(());
         }
-        let mut steps = Steps { next: self.state.clone(), undo: Vec::new(), learning: Vec::new(), finally: Vec::new() };
+        let (next, undo, learning, finally) = (self.state.clone(), Vec::new(), Vec::new(), Vec::new());
+        let mut steps = Steps { next, undo, learning, finally, on_failure };
         for change in &changes {
             debug!(?change, "applying");
             if let Err(why) = self.step(change, &mut steps) {
@@ -140,10 +154,11 @@ impl<D: Dataplane> Engine<D> {
         steps.undo.push(Undo::RemoveBridge(index));
         let mut local = Port::default();
         port_column(&mut local, Record::Interface, "type=internal").map_err(|error| error.to_string())?;
-        if let Err(why) = self.add_port(name, name, &local, LOCAL, steps) {
-            warn!(bridge = %name, "the bridge works without its own port: {why}");
-        }
-        Ok(())
+        // The bridge works without its own port, which needs rights that others do not.
+        let wanted = std::mem::replace(&mut steps.on_failure, OnFailure::Retry);
+        let added = self.add_port(name, name, &local, LOCAL, steps);
+        steps.on_failure = wanted;
+        added
     }
 
     fn remove_bridge(&mut self, name: &str, steps: &mut Steps) -> Result<(), String> {
@@ -186,14 +201,60 @@ impl<D: Dataplane> Engine<D> {
     /// Opens the port's device unless the operator turned it off.
     fn open(&mut self, id: PortId, steps: &mut Steps) -> Result<(), String> {
         let Some(port) = steps.next.port_mut(id) else { return Ok(()) };
-        let link = if port.spec.admin_up() { "waiting for the peer" } else { "admin_state is down" };
-        self.links.insert(id, (port.name.clone(), PortEvent::Down(link.to_owned())));
-        if port.spec.admin_up() {
-            self.dataplane.open_port(id, &port.name, &port.spec).map_err(|why| format!("port {}: {why}", port.name))?;
-            port.open = true;
-            steps.undo.push(Undo::Close(id));
+        if !port.spec.admin_up() {
+            let link = PortEvent::Down("admin_state is down".to_owned());
+            self.links.insert(id, (port.name.clone(), link));
+            return Ok(());
         }
-        Ok(())
+        match self.dataplane.open_port(id, &port.name, &port.spec) {
+            Ok(()) => {
+                port.open = true;
+                self.links.insert(id, (port.name.clone(), waiting()));
+                steps.undo.push(Undo::Close(id));
+                Ok(())
+            }
+            Err(why) if steps.on_failure == OnFailure::Retry => {
+                self.failed(id, &port.name, why);
+                Ok(())
+            }
+            Err(why) => Err(format!("port {}: {why}", port.name)),
+        }
+    }
+
+    /// Tries the ports again that could not be opened, or not opened again.
+    pub(super) fn retry(&mut self, now_ms: u64) {
+        if now_ms < self.retry_ms {
+            return;
+        }
+        self.retry_ms = now_ms + RETRY_MS;
+        let mut opened = false;
+        for id in self.state.failed_ports() {
+            let Some(port) = self.state.port_mut(id) else { continue };
+            let name = port.name.clone();
+            match self.dataplane.open_port(id, &name, &port.spec) {
+                Ok(()) => {
+                    info!(port = %name, "opened at last");
+                    port.open = true;
+                    opened = true;
+                    self.links.insert(id, (name, waiting()));
+                }
+                Err(why) => self.failed(id, &name, why),
+            }
+        }
+        if opened {
+            self.publish();
+            self.drain_events();
+        }
+    }
+
+    /// Keeps why a port could not be opened; says so when that is news.
+    fn failed(&mut self, id: PortId, name: &Name, why: String) {
+        let link = PortEvent::Faulted(why);
+        let known = self.links.get(&id).is_some_and(|(_, known)| *known == link);
+        if let (false, PortEvent::Faulted(why)) = (known, &link) {
+            warn!(port = %name, "cannot be opened, and is tried again until it can: {why}");
+        }
+        self.links.insert(id, (name.clone(), link));
     }
 
     fn close(&mut self, id: PortId, steps: &mut Steps) {
@@ -219,13 +280,14 @@ impl<D: Dataplane> Engine<D> {
                 Undo::RemoveBridge(bridge) => self.dataplane.remove_bridge(bridge),
                 Undo::Reopen(id) => {
                     let Some(port) = self.state.port_mut(id) else { continue };
-                    let mut link = "waiting for the peer".to_owned();
-                    if let Err(why) = self.dataplane.open_port(id, &port.name, &port.spec) {
-                        error!(port = %port.name, "cannot be opened again: {why}");
-                        port.open = false;
-                        link = why;
+                    let name = port.name.clone();
+                    match self.dataplane.open_port(id, &name, &port.spec) {
+                        Ok(()) => drop(self.links.insert(id, (name, waiting()))),
+                        Err(why) => {
+                            port.open = false;
+                            self.failed(id, &name, why);
+                        }
                     }
-                    self.links.insert(id, (port.name.clone(), PortEvent::Down(link)));
                 }
             }
         }
@@ -248,6 +310,10 @@ impl Steps {
         }
         Ok(())
     }
+}
+
+fn waiting() -> PortEvent {
+    PortEvent::Down("waiting for the peer".to_owned())
 }
 
 fn learning(settings: &Settings) -> Learning {

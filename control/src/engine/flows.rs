@@ -1,21 +1,43 @@
 //! Flow commands: `add-flow` and its family, and flows that time out.
 
-use ringswitch_dataplane::flow::{Rule, grammar};
+use ringswitch_dataplane::flow::{FlowTable, Rule, grammar};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use tracing::debug;
 
 use super::{Dataplane, Engine};
-use crate::flows;
+use crate::flows::{self, Ports};
 use crate::report::{Changed, FlowReport};
 
+/// What a line of a flow file asks for.
+#[derive(Clone, Copy)]
+enum Verb {
+    Add,
+    Modify { strict: bool },
+    Delete { strict: bool },
+}
+
+impl Verb {
+    /// The verb in front of a flow, as `ovs-ofctl add-flows` takes it, and the rest; without one it is added.
+    fn split(text: &str) -> (Self, &str) {
+        let (word, rest) = text.split_once([' ', '\t', ',']).unwrap_or((text, ""));
+        let verb = match word {
+            "add" => Self::Add,
+            "modify" => Self::Modify { strict: false },
+            "modify_strict" => Self::Modify { strict: true },
+            "delete" => Self::Delete { strict: false },
+            "delete_strict" => Self::Delete { strict: true },
+            _ => return (Self::Add, text),
+        };
+        (verb, rest.trim_start())
+    }
+}
+
 impl<D: Dataplane> Engine<D> {
-    /// Adds flows, all of them in one snapshot.
+    /// Adds flows, or does what the verbs in front of them say (`delete tcp`), all of it in one snapshot.
     ///
     /// # Errors
-    /// The first text that is not a flow, by its line when there are several; nothing is added then.
+    /// The first text that is not a flow, by its line when there are several; nothing is changed then.
     pub fn add_flows(&mut self, bridge: &str, texts: &[String]) -> Result<Changed, String> {
-        let lanes = self.dataplane.lanes();
-        let now = coarse_ms();
         let ports = self.state.port_names(bridge)?;
         let mut table = self.state.bridge_mut(bridge)?.table.clone();
         let mut count = 0;
@@ -25,24 +47,19 @@ impl<D: Dataplane> Engine<D> {
                 continue;
             }
             let line = |why| if texts.len() > 1 { format!("line {}: {why}", index + 1) } else { why };
-            table.insert(flows::parse(text, &ports).map_err(line)?, now, lanes);
-            count += 1;
+            let (verb, flow) = Verb::split(text);
+            count += self.change(&mut table, verb, flow, &ports).map_err(line)?;
         }
-        self.state.bridge_mut(bridge)?.table = table;
-        self.publish();
-        Ok(Changed { count })
+        self.take(bridge, table, count)
     }
 
-    /// Gives matching flows other actions. As in Open vSwitch, a flow that is not there is not added.
+    /// Gives matching flows other actions. When there is none, the flow is added, as OpenFlow 1.0 (and so plain `ovs-ofctl`)
+    /// has it.
     ///
     /// # Errors
     /// When the text is not a flow.
     pub fn mod_flows(&mut self, bridge: &str, text: &str, strict: bool) -> Result<Changed, String> {
-        let modify = flows::modification(text, strict, &self.state.port_names(bridge)?)?;
-        let table = &mut self.state.bridge_mut(bridge)?.table;
-        let count = table.modify(&modify.filter, &modify.flow.actions, modify.cookie).len();
-        self.publish();
-        Ok(Changed { count })
+        self.change_one(bridge, Verb::Modify { strict }, text)
     }
 
     /// Removes matching flows; all without a text.
@@ -50,8 +67,41 @@ impl<D: Dataplane> Engine<D> {
     /// # Errors
     /// When the text is not a match.
     pub fn del_flows(&mut self, bridge: &str, text: Option<&str>, strict: bool) -> Result<Changed, String> {
-        let selection = flows::selection(text.unwrap_or(""), strict, &self.state.port_names(bridge)?)?;
-        let count = self.state.bridge_mut(bridge)?.table.remove(&selection).len();
+        self.change_one(bridge, Verb::Delete { strict }, text.unwrap_or(""))
+    }
+
+    fn change_one(&mut self, bridge: &str, verb: Verb, text: &str) -> Result<Changed, String> {
+        let ports = self.state.port_names(bridge)?;
+        let mut table = self.state.bridge_mut(bridge)?.table.clone();
+        let count = self.change(&mut table, verb, text, &ports)?;
+        self.take(bridge, table, count)
+    }
+
+    /// Does what one line asks for; returns how many flows changed.
+    fn change(&self, table: &mut FlowTable, verb: Verb, text: &str, ports: &Ports) -> Result<usize, String> {
+        let (now, lanes) = (coarse_ms(), self.dataplane.lanes());
+        match verb {
+            Verb::Add => {
+                table.insert(flows::parse(text, ports)?, now, lanes);
+                Ok(1)
+            }
+            Verb::Delete { strict } => Ok(table.remove(&flows::selection(text, strict, ports)?).len()),
+            Verb::Modify { strict } => {
+                let modify = flows::modification(text, strict, ports)?;
+                let changed = table.modify(&modify.filter, &modify.flow.actions, modify.cookie).len();
+                // Whoever selects by more than the match means flows that exist.
+                if changed > 0 || modify.filter.cookie_mask != 0 || modify.filter.out_port.is_some() {
+                    return Ok(changed);
+                }
+                table.insert(modify.flow, now, lanes);
+                Ok(1)
+            }
+        }
+    }
+
+    /// The table is the bridge's from now on.
+    fn take(&mut self, bridge: &str, table: FlowTable, count: usize) -> Result<Changed, String> {
+        self.state.bridge_mut(bridge)?.table = table;
         self.publish();
         Ok(Changed { count })
     }
@@ -72,7 +122,7 @@ impl<D: Dataplane> Engine<D> {
         let mut changed = false;
         for bridge in self.state.bridges.iter_mut().flatten() {
             let expired: Vec<_> =
-                bridge.table.iter().filter(|rule| has_expired(rule, now_ms)).map(|rule| rule.id).collect();
+                bridge.table.timed().filter(|rule| has_expired(rule, now_ms)).map(|rule| rule.id).collect();
             for id in expired {
                 if let Some(rule) = bridge.table.remove_id(id) {
                     debug!(bridge = %bridge.name, flow = grammar::format_flow(&rule.flow, None, &()), "timed out");

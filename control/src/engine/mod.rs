@@ -27,6 +27,7 @@ use crate::merge::merge;
 use crate::model::{Port, Switch, Vlan};
 use crate::report::{FdbStats, QueueReport, WorkerReport};
 
+use apply::OnFailure;
 use state::State;
 
 /// What workers are to see next.
@@ -155,6 +156,8 @@ pub struct Engine<D> {
     /// What each port told last, and its name.
     links: BTreeMap<PortId, (Name, PortEvent)>,
     allowed_cpus: Vec<usize>,
+    /// When ports that could not be opened are tried again.
+    retry_ms: u64,
 }
 
 impl<D: Dataplane> Engine<D> {
@@ -167,15 +170,16 @@ impl<D: Dataplane> Engine<D> {
     ) -> Self {
         let model = Switch { workers: started.workers.clone(), ..Switch::default() };
         let (state, retiring, links) = (State::default(), Vec::new(), BTreeMap::new());
-        Self { dataplane, model, file: None, state, epoch: 0, retiring, events, links, allowed_cpus }
+        Self { dataplane, model, file: None, state, epoch: 0, retiring, events, links, allowed_cpus, retry_ms: 0 }
     }
 
-    /// Makes the loaded file true.
+    /// Makes the loaded file true. A port that cannot be opened, because of what it finds on the host, is in error and tried
+    /// again: after a reboot, one guest's stray socket must not keep the other guests from their network.
     ///
     /// # Errors
-    /// The first change that failed; those before it are undone.
+    /// What does not fit together.
     pub fn start(&mut self, file: Option<PathBuf>, switch: Switch) -> Result<(), String> {
-        self.apply(switch.clone())?;
+        self.apply(switch.clone(), OnFailure::Retry)?;
         self.file = file.map(|file| (file, switch));
         Ok(())
     }
@@ -187,7 +191,7 @@ impl<D: Dataplane> Engine<D> {
     pub fn transact(&mut self, commands: &[Command]) -> Result<Vec<serde_json::Value>, String> {
         let mut wanted = self.model.clone();
         commands.iter().try_for_each(|command| edit(&mut wanted, command))?;
-        self.apply(wanted)?;
+        self.apply(wanted, OnFailure::Refuse)?;
         commands.iter().map(|command| self.answer(command)).collect()
     }
 
@@ -205,7 +209,7 @@ impl<D: Dataplane> Engine<D> {
         let nothing = Switch { workers: self.model.workers.clone(), ..Switch::default() };
         let base = loaded.map_or(&nothing, |(_, base)| base);
         let wanted = merge(base, &read, &self.model).map_err(|conflicts| conflicts.join("\n"))?;
-        self.apply(wanted)?;
+        self.apply(wanted, OnFailure::Refuse)?;
         info!(file = %file.display(), "loaded");
         self.file = Some((file, read));
         Ok(())
@@ -224,9 +228,11 @@ impl<D: Dataplane> Engine<D> {
         }
     }
 
-    /// Now and then (every 250 ms or so): flows and addresses time out, what is not used any more is freed.
+    /// Now and then (every 250 ms or so): flows and addresses time out, ports that could not be opened are tried again, what
+    /// is not used any more is freed.
     pub fn tend(&mut self, now_ms: u64) {
         self.expire_flows(now_ms);
+        self.retry(now_ms);
         self.dataplane.tend();
         let acknowledged = self.dataplane.acknowledged();
         self.retiring.retain(|&(epoch, _)| epoch > acknowledged);

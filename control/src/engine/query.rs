@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ringswitch_dataplane::flow::Mac;
+use ringswitch_dataplane::flow::{Mac, grammar};
 use ringswitch_dataplane::packet::DropReason;
 use ringswitch_dataplane::port::PortEvent;
 use serde_json::{Value as Json, json};
@@ -50,7 +50,7 @@ impl<D: Dataplane> Engine<D> {
         if columns.is_empty() || row.is_empty() {
             return Ok(row.into_iter().collect());
         }
-        let value = |column: &String| pick(&row, column, table, name).map(|value| (column.clone(), value));
+        let value = |column: &String| pick(&row, column, table, name, if_exists).map(|value| (column.clone(), value));
         columns.iter().map(value).collect()
     }
 
@@ -79,10 +79,6 @@ impl<D: Dataplane> Engine<D> {
         statistics.extend(stats.drops.into_iter().map(|(reason, count)| (format!("drop_{reason}"), count)));
         let mut status = if port.open { self.dataplane.port_status(port.id) } else { BTreeMap::new() };
         status.insert("link".to_owned(), link.to_owned());
-        let error = self.links.get(&port.id).and_then(|(_, link)| match link {
-            PortEvent::Faulted(why) => Some(why),
-            _ => None,
-        });
         row([
             ("name", json!(&*port.name)),
             ("type", column(settings, "type")),
@@ -94,8 +90,16 @@ impl<D: Dataplane> Engine<D> {
             ("options", json!(values(settings, |scope| matches!(scope, Scope::Options(_))))),
             ("statistics", json!(statistics)),
             ("status", json!(status)),
-            ("error", error.map_or(json!([]), |why| json!(why))),
+            ("error", self.error(port).map_or(json!([]), |why| json!(why))),
         ])
+    }
+
+    /// Why the port is at fault, when it is.
+    fn error(&self, port: &PortSlot) -> Option<&str> {
+        match self.links.get(&port.id) {
+            Some((_, PortEvent::Faulted(why))) => Some(why),
+            _ => None,
+        }
     }
 
     fn link(&self, port: &PortSlot) -> (bool, &str) {
@@ -106,14 +110,15 @@ impl<D: Dataplane> Engine<D> {
         }
     }
 
-    fn show(&self) -> Vec<BridgeReport> {
+    pub(super) fn show(&self) -> Vec<BridgeReport> {
         let mut reports = Vec::new();
         for (index, slot) in self.state.bridges.iter().enumerate() {
             let Some(slot) = slot else { continue };
             let port = |port: &&PortSlot| {
                 let (link_up, link) = self.link(port);
                 let (name, columns) = (port.name.to_string(), columns(&port.spec.settings));
-                PortReport { name, number: port.number, columns, link_up, link: link.to_owned() }
+                let error = self.error(port).map(str::to_owned);
+                PortReport { name, number: port.number, columns, link_up, link: link.to_owned(), error }
             };
             let ports = self.state.ports_of(index).iter().map(port).collect();
             let settings = self.model.bridges.get(&slot.name).map(|bridge| columns(&bridge.settings));
@@ -222,8 +227,14 @@ fn port_row(port: &PortSlot) -> BTreeMap<String, Json> {
     columns.chain([("name".to_owned(), json!(&*port.name))]).collect()
 }
 
-/// `column`, or `column:key` of one that is a map.
-fn pick(row: &BTreeMap<String, Json>, column: &str, table: Table, record: &str) -> Result<Json, String> {
+/// `column`, or `column:key` of one that is a map; null for a key that is not there, when that may be.
+fn pick(
+    row: &BTreeMap<String, Json>,
+    column: &str,
+    table: Table,
+    record: &str,
+    if_exists: bool,
+) -> Result<Json, String> {
     let (name, key) = column.split_once(':').map_or((column, None), |(name, key)| (name, Some(key)));
     let value = row.get(name).ok_or_else(|| {
         let hint = near_miss(name, row.keys().map(String::as_str));
@@ -235,6 +246,7 @@ fn pick(row: &BTreeMap<String, Json>, column: &str, table: Table, record: &str) 
         Some(key) => value
             .get(key)
             .cloned()
+            .or(if_exists.then_some(Json::Null))
             .ok_or_else(|| format!("no key \"{key}\" in {table:?} record \"{record}\" column {name}")),
     }
 }
@@ -273,7 +285,5 @@ fn format_mac(mac: Mac) -> String {
 }
 
 fn parse_mac(text: &str) -> Result<Mac, String> {
-    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
-    let mac = bytes.and_then(|bytes| Mac::try_from(bytes).ok());
-    mac.ok_or_else(|| format!("\"{text}\" is not a MAC address such as 52:54:00:00:00:01"))
+    grammar::parse_mac(text).ok_or_else(|| format!("\"{text}\" is not a MAC address such as 52:54:00:00:00:01"))
 }

@@ -36,7 +36,7 @@ pub struct PortSlot {
     pub bridge: usize,
     pub number: u32,
     pub spec: Port,
-    /// False while its `admin_state` is down.
+    /// False while its `admin_state` is down, and while it cannot be opened.
     pub open: bool,
 }
 
@@ -83,6 +83,11 @@ impl State {
 
     pub fn open_ports(&self) -> Vec<PortId> {
         self.ports().filter(|port| port.open).map(|port| port.id).collect()
+    }
+
+    /// Ports that should be open and could not be opened.
+    pub fn failed_ports(&self) -> Vec<PortId> {
+        self.ports().filter(|port| !port.open && port.spec.admin_up()).map(|port| port.id).collect()
     }
 
     /// The port in this place.

@@ -112,7 +112,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A switch with bridge br0 (without a port of its own, as for ordinary users) and these ports.
+    /// A switch with bridge br0 (whose own port, number 0, cannot be opened, as for ordinary users) and these ports.
     fn new(ports: &[&str]) -> Self {
         let recorder = Recorder::default();
         let (log, broken) = (Rc::clone(&recorder.log), Rc::clone(&recorder.broken));
@@ -165,7 +165,7 @@ fn what_was_opened_is_closed_again_when_a_later_step_fails() {
     bench.broken.borrow_mut().insert("/run/there".to_owned());
     let commands = [del("vm1"), add("vm2", "/run/vm2"), add("vm3", "/run/there")];
     assert_eq!(bench.engine.transact(&commands).unwrap_err(), "port vm3: /run/there exists");
-    assert_eq!(bench.taken(), ["open vm2 /run/vm2 as 1", "forget 2", "close 1", "forget 1", "publish vm1=1"]);
+    assert_eq!(bench.taken(), ["open vm2 /run/vm2 as 2", "forget 3", "close 2", "forget 2", "publish vm1=1"]);
     assert_eq!(bench.engine.transact(&[Command::ListPorts { bridge: "br0".to_owned() }]).unwrap()[0][0], "vm1");
 }
 
@@ -174,7 +174,7 @@ fn a_port_that_has_to_reopen_gets_its_old_socket_back_when_the_new_one_cannot_be
     let mut bench = Bench::new(&["vm1"]);
     bench.broken.borrow_mut().insert("/run/there".to_owned());
     bench.engine.transact(&[set("interface", "vm1", "options:path=/run/there")]).unwrap_err();
-    assert_eq!(bench.taken(), ["close 0", "open vm1 /run/vm1 as 0", "publish vm1=1"]);
+    assert_eq!(bench.taken(), ["close 1", "open vm1 /run/vm1 as 1", "publish vm1=1"]);
 }
 
 #[test]
@@ -183,9 +183,9 @@ fn a_tag_touches_no_device_and_admin_state_does() {
     bench.engine.transact(&[set("port", "vm1", "tag=5")]).unwrap();
     assert_eq!(bench.taken(), ["publish vm1=1"]);
     bench.engine.transact(&[set("interface", "vm1", "admin_state=down")]).unwrap();
-    assert_eq!(bench.taken(), ["close 0", "publish "]);
+    assert_eq!(bench.taken(), ["close 1", "publish "]);
     bench.engine.transact(&[set("interface", "vm1", "admin_state=up")]).unwrap();
-    assert_eq!(bench.taken(), ["open vm1 /run/vm1 as 0", "publish vm1=1"]);
+    assert_eq!(bench.taken(), ["open vm1 /run/vm1 as 1", "publish vm1=1"]);
 }
 
 #[test]
@@ -205,4 +205,53 @@ fn flows_are_added_all_or_none_and_time_out() {
     assert_eq!(shown(&mut bench), ["ip,in_port=1 -> NORMAL", "priority=0 -> NORMAL"]);
     assert_eq!(bench.engine.del_flows("br0", Some("ip"), false).unwrap().count, 1);
     assert_eq!(bench.engine.del_flows("br1", None, false).unwrap_err(), "no bridge named br1");
+}
+
+#[test]
+fn a_modification_of_no_flow_adds_it_unless_it_selects_by_cookie() {
+    let mut bench = Bench::new(&["vm1"]);
+    bench.engine.del_flows("br0", None, false).unwrap();
+    bench.engine.mod_flows("br0", "priority=5,cookie=3,udp actions=drop", false).unwrap();
+    assert_eq!(bench.engine.mod_flows("br0", "cookie=9/-1,sctp actions=drop", false).unwrap().count, 0);
+    bench.engine.mod_flows("br0", "udp actions=NORMAL", false).unwrap();
+    let flows = bench.engine.dump_flows("br0", None).unwrap();
+    let shown: Vec<_> = flows.iter().map(|flow| (flow.cookie, &*flow.matches, &*flow.actions)).collect();
+    assert_eq!(shown, [(3, "priority=5,udp", "NORMAL")]);
+}
+
+#[test]
+fn lines_of_a_flow_file_may_start_with_a_verb() {
+    let mut bench = Bench::new(&["vm1"]);
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    bench.engine.add_flows("br0", &lines("delete\nadd udp actions=drop\npriority=9,arp,actions=drop\n")).unwrap();
+    bench.engine.add_flows("br0", &lines("modify_strict udp,actions=FLOOD\ndelete_strict priority=9,arp")).unwrap();
+    let flows = bench.engine.dump_flows("br0", None).unwrap();
+    assert_eq!(flows.iter().map(|flow| (&*flow.matches, &*flow.actions)).collect::<Vec<_>>(), [("udp", "FLOOD")]);
+    bench.engine.add_flows("br0", &lines("delete\nadd bogus=1,actions=drop")).unwrap_err();
+    assert_eq!(bench.engine.dump_flows("br0", None).unwrap().len(), 1, "nothing is half done");
+}
+
+#[test]
+fn at_the_start_a_port_that_cannot_be_opened_is_in_error_and_tried_again() {
+    let mut bench = Bench::new(&[]);
+    bench.broken.borrow_mut().insert("/run/taken".to_owned());
+    let mut wanted = bench.engine.model.clone();
+    let commands = [add("vm1", "/run/taken"), add("vm2", "/run/vm2")];
+    commands.iter().for_each(|command| edit(&mut wanted, command).unwrap());
+    bench.engine.start(None, wanted).unwrap();
+    assert_eq!(bench.taken().last().unwrap(), "publish vm2=2");
+    let error = |bench: &Bench| bench.engine.show()[0].ports[0].error.clone();
+    assert_eq!(error(&bench).as_deref(), Some("/run/taken exists"));
+    bench.engine.transact(&[set("interface", "vm1", "options:path=/run/taken")]).unwrap();
+    bench.engine.transact(&[set("interface", "vm1", "options:queues=2")]).unwrap_err();
+    assert_eq!(error(&bench).as_deref(), Some("/run/taken exists"), "whoever asks by command is told");
+    bench.taken();
+    bench.engine.tend(5_000);
+    assert_eq!(bench.taken(), [""; 0]);
+    bench.broken.borrow_mut().remove("/run/taken");
+    bench.engine.tend(6_000);
+    assert_eq!(bench.taken(), [""; 0], "not at every occasion");
+    bench.engine.tend(9_000);
+    assert_eq!(bench.taken(), ["open vm1 /run/taken as 1", "publish vm1=1 vm2=2"]);
+    assert_eq!(error(&bench), None);
 }

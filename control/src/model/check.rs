@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ringswitch_dataplane::port::MAX_PORTS;
+use ringswitch_dataplane::port::xdp::PassFilter;
 
 use super::schema::SETTINGS;
 use super::{Port, PortType, Scope, Switch};
@@ -39,8 +40,8 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place { port: Some(port), .. } => write!(f, "port {port}: {}", self.message),
-            Place { bridge: Some(bridge), .. } => write!(f, "bridge {bridge}: {}", self.message),
+            Place { port: Some(port), .. } => write!(f, "port {}: {}", port.escape_debug(), self.message),
+            Place { bridge: Some(bridge), .. } => write!(f, "bridge {}: {}", bridge.escape_debug(), self.message),
             _ => write!(f, "workers: {}", self.message),
         }
     }
@@ -134,6 +135,14 @@ impl Checker {
                 if let Err(why) = netdev_name(netdev) {
                     self.problem(place.clone(), format!("its network device's name {why}"));
                 }
+            }
+        }
+        if let Some(frames) = port.settings.number("frames").filter(|frames| !frames.is_power_of_two()) {
+            self.problem(at("frames"), format!("frames is {frames}; expected a power of two"));
+        }
+        for test in port.settings.text("pass").into_iter().flat_map(|list| list.split(',')) {
+            if let Err(why) = test.trim().parse::<PassFilter>() {
+                self.problem(at("pass"), why.to_string());
             }
         }
         for resource in port.resources(name) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::Call;
+use super::{Call, REQUEST_MAX};
 
 /// Why there is no result.
 #[derive(Debug, Error)]
@@ -26,6 +26,9 @@ pub enum ClientError {
     /// What came back is no reply.
     #[error("ringswitchd answered what is no JSON-RPC reply")]
     Garbled,
+    /// More than the daemon takes.
+    #[error("the request has {0} bytes, ringswitchd takes {REQUEST_MAX}: send it in pieces")]
+    TooLong(usize),
     /// The daemon refused.
     #[error("{0}")]
     Refused(String),
@@ -57,10 +60,17 @@ impl Client {
         request["jsonrpc"] = json!("2.0");
         request["id"] = json!(self.next_id);
         self.next_id += 1;
-        self.stream.get_mut().write_all(format!("{request}\n").as_bytes())?;
+        let request = format!("{request}\n");
+        if request.len() > REQUEST_MAX {
+            return Err(ClientError::TooLong(request.len()));
+        }
+        // A daemon that sends us away may have closed before it read everything; what it said is more telling.
+        let sent = self.stream.get_mut().write_all(request.as_bytes());
         let mut line = String::new();
-        if self.stream.read_line(&mut line)? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        match (self.stream.read_line(&mut line), sent) {
+            (Ok(1..), _) => {}
+            (_, Err(error)) | (Err(error), _) => return Err(error.into()),
+            (Ok(0), Ok(())) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         }
         let reply: Value = serde_json::from_str(&line).map_err(|_| ClientError::Garbled)?;
         match (reply.get("result").cloned(), reply["error"]["message"].as_str()) {

@@ -10,6 +10,7 @@
 
 mod client;
 mod dispatch;
+mod lock;
 mod server;
 
 use std::path::PathBuf;
@@ -109,8 +110,9 @@ fn parse_request(line: &[u8]) -> Result<(Call, Option<Value>), Value> {
     }
 }
 
-fn success(id: Value, result: Value) -> Value {
-    json!({ "jsonrpc": "2.0", "id": id, "result": result })
+/// `result` is JSON.
+fn success(id: &Value, result: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
 }
 
 fn failure(id: Value, code: i32, message: &str) -> Value {
@@ -120,18 +122,18 @@ fn failure(id: Value, code: i32, message: &str) -> Value {
 /// JSON-RPC's code for a command that was understood and refused.
 const REFUSED: i32 = -32000;
 
-/// Runs one request line and returns the reply, if it wants one.
-pub(crate) fn serve(line: &[u8], run: &mut dyn FnMut(Call) -> Result<Value, String>) -> Option<Value> {
+/// Runs one request line and returns the reply, if it wants one. What `run` returns is JSON.
+pub(crate) fn serve(line: &[u8], run: &mut dyn FnMut(Call) -> Result<String, String>) -> Option<String> {
     match parse_request(line) {
         Ok((call, id)) => {
             let outcome = run(call);
             let id = id?;
             Some(match outcome {
-                Ok(result) => success(id, result),
-                Err(why) => failure(id, REFUSED, &why),
+                Ok(result) => success(&id, &result),
+                Err(why) => failure(id, REFUSED, &why).to_string(),
             })
         }
-        Err(reply) => Some(reply),
+        Err(reply) => Some(reply.to_string()),
     }
 }
 
@@ -141,16 +143,17 @@ mod tests {
 
     fn ask(line: &str) -> Value {
         let mut run = |call| match call {
-            Call::FdbShow { bridge } => Ok(json!({ "asked": bridge })),
+            Call::FdbShow { bridge } => Ok(json!({ "asked": bridge }).to_string()),
             other => Err(format!("{other:?} refused")),
         };
-        serve(line.as_bytes(), &mut run).unwrap_or(json!("no reply"))
+        serve(line.as_bytes(), &mut run).map_or(json!("no reply"), |reply| serde_json::from_str(&reply).unwrap())
     }
 
     #[test]
     fn requests_and_their_mistakes_are_answered_as_the_specification_says() {
         let request = |rest: &str| ask(&format!(r#"{{"jsonrpc":"2.0","id":7,{rest}}}"#));
-        assert_eq!(request(r#""method":"fdb-show","params":{"bridge":"b"}"#), success(json!(7), json!({"asked":"b"})));
+        let reply = json!({"jsonrpc": "2.0", "id": 7, "result": {"asked": "b"}});
+        assert_eq!(request(r#""method":"fdb-show","params":{"bridge":"b"}"#), reply);
         assert_eq!(request(r#""method":"version""#), failure(json!(7), -32000, "Version refused"));
         assert_eq!(ask(r#"{"jsonrpc":"2.0","method":"version"}"#), json!("no reply"));
         let codes = [

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use serde_json::Value;
 use thiserror::Error;
 use tracing::{debug, warn};
 
+use super::lock::Lock;
 use super::{Call, REQUEST_MAX, failure, serve};
 
 /// Most clients at a time; more are sent away.
@@ -51,21 +52,27 @@ pub struct Server {
     next: usize,
     /// Clients whose turn ended before they were done.
     again: Vec<Token>,
+    /// Given back last, when the socket is gone.
+    _lock: Lock,
 }
 
 impl Server {
     /// Listens on the path, for its owner only. A socket left behind by a daemon that died is replaced.
     ///
     /// # Errors
-    /// When another daemon listens there, or something else has that name.
+    /// When another daemon has the socket (or is about to), or something else has that name.
     pub fn listen(path: &Path, registry: &Registry, listening: Token) -> Result<Self, ServerError> {
         let listen = |source| ServerError::Listen { path: path.to_owned(), source };
+        let lock = Lock::take(path).map_err(listen)?.ok_or_else(|| ServerError::InUse(path.to_owned()))?;
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => return Err(ServerError::NotASocket(path.to_owned())),
-            Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-                return Err(ServerError::InUse(path.to_owned()));
-            }
-            _ => {}
+            // Without waiting: whoever is too busy to answer is there too.
+            Ok(_) => match UnixStream::connect(path) {
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {}
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(listen(error)),
+                _ => return Err(ServerError::InUse(path.to_owned())),
+            },
+            Err(_) => {}
         }
         // Under another name until its permissions are right; the rename also replaces what a dead daemon left.
         let mut early = path.as_os_str().to_owned();
@@ -79,7 +86,7 @@ impl Server {
             return Err(listen(source));
         }
         let (clients, next, again) = (BTreeMap::new(), listening.0 + 1, Vec::new());
-        Ok(Self { path: path.to_owned(), listener, listening, clients, next, again })
+        Ok(Self { path: path.to_owned(), listener, listening, clients, next, again, _lock: lock })
     }
 
     /// True when somebody is waiting for his next turn: poll without waiting.
@@ -89,12 +96,12 @@ impl Server {
     }
 
     /// Something happened on this token; `run` answers requests.
-    pub fn ready(&mut self, token: Token, registry: &Registry, run: &mut dyn FnMut(Call) -> Result<Value, String>) {
+    pub fn ready(&mut self, token: Token, registry: &Registry, run: &mut dyn FnMut(Call) -> Result<String, String>) {
         if token == self.listening { self.accept(registry) } else { self.turn(token, run) }
     }
 
     /// Another turn for those who were not done.
-    pub fn go_on(&mut self, run: &mut dyn FnMut(Call) -> Result<Value, String>) {
+    pub fn go_on(&mut self, run: &mut dyn FnMut(Call) -> Result<String, String>) {
         for token in std::mem::take(&mut self.again) {
             self.turn(token, run);
         }
@@ -104,8 +111,8 @@ impl Server {
         loop {
             let mut stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return warn!("cannot accept a client: {error}"),
             };
             if self.clients.len() >= CLIENTS_MAX {
@@ -121,7 +128,7 @@ impl Server {
         }
     }
 
-    fn turn(&mut self, token: Token, run: &mut dyn FnMut(Call) -> Result<Value, String>) {
+    fn turn(&mut self, token: Token, run: &mut dyn FnMut(Call) -> Result<String, String>) {
         let Some(client) = self.clients.get_mut(&token) else { return };
         match client.turn(run) {
             Ok(Turn::Waiting) => {}
@@ -167,7 +174,7 @@ impl Client {
     }
 
     /// Writes what waits, then answers requests, until something would block. No request is read while a reply waits.
-    fn turn(&mut self, run: &mut dyn FnMut(Call) -> Result<Value, String>) -> io::Result<Turn> {
+    fn turn(&mut self, run: &mut dyn FnMut(Call) -> Result<String, String>) -> io::Result<Turn> {
         for _ in 0..TURN {
             if !self.write()? {
                 return Ok(Turn::Waiting);
@@ -184,7 +191,7 @@ impl Client {
                 Line::Partial => return Ok(Turn::Waiting),
                 Line::TooLong => {
                     let message = format!("a request has at most {REQUEST_MAX} bytes");
-                    self.reply(&failure(Value::Null, -32600, &message));
+                    self.reply(&failure(Value::Null, -32600, &message).to_string());
                     self.closing = true;
                 }
                 Line::End => return Ok(Turn::Done),
@@ -193,7 +200,7 @@ impl Client {
         Ok(Turn::Again)
     }
 
-    fn reply(&mut self, reply: &Value) {
+    fn reply(&mut self, reply: &str) {
         self.output = format!("{reply}\n").into_bytes();
         self.written = 0;
     }
@@ -203,8 +210,8 @@ impl Client {
         while self.written < self.output.len() {
             match self.stream.write(&self.output[self.written..]) {
                 Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
@@ -231,8 +238,8 @@ impl Client {
             match read {
                 Ok(0) => return Ok(Line::End),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Line::Partial),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Line::Partial),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }

@@ -64,6 +64,14 @@ pub struct Flow {
     pub actions: Vec<Action>,
 }
 
+impl Flow {
+    /// True when it goes by itself some day.
+    #[must_use]
+    pub fn times_out(&self) -> bool {
+        self.idle_timeout > 0 || self.hard_timeout > 0
+    }
+}
+
 /// OpenFlow's default priority.
 pub const DEFAULT_PRIORITY: u16 = 0x8000;
 

@@ -38,6 +38,11 @@ impl Slab {
         Self { root: Arc::new(Vec::new()), free: NONE, end: 0, len: 0 }
     }
 
+    /// The same nodes: nothing was changed in either since one was cloned from the other.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.root, &other.root)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }

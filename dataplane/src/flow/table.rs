@@ -19,6 +19,8 @@ pub struct FlowTable {
     rules: Slab,
     /// Highest priority first.
     subtables: Arc<Vec<Arc<Subtable>>>,
+    /// Rules with a timeout: nobody has to look at the others now and then.
+    timed: imbl::OrdSet<RuleId>,
 }
 
 /// The rules that share a mask.
@@ -81,7 +83,7 @@ impl FlowTable {
     /// No rules.
     #[must_use]
     pub fn new() -> Self {
-        Self { rules: Slab::new(), subtables: Arc::new(Vec::new()) }
+        Self { rules: Slab::new(), subtables: Arc::new(Vec::new()), timed: imbl::OrdSet::new() }
     }
 
     /// Rules there are.
@@ -106,6 +108,18 @@ impl FlowTable {
     /// All rules, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
         self.rules.iter()
+    }
+
+    /// The rules that time out some day.
+    pub fn timed(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.timed.iter().filter_map(|id| self.rules.rule(*id))
+    }
+
+    /// True when the other table is this one or a clone, and neither changed since. Compares two pointers; of two tables that
+    /// hold the same rules for another reason it may say false.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.rules.is_same(&other.rules) && Arc::ptr_eq(&self.subtables, &other.subtables)
     }
 
     /// What any rule looks at.
@@ -165,6 +179,11 @@ impl FlowTable {
         let id = replaced.as_ref().map_or_else(|| self.rules.next_id(), |old| old.id);
         let stats = (0..lanes).map(|_| RuleLane::default()).collect();
         let rule = Arc::new(Rule { id, flow, created_ms: now_ms, stats });
+        if rule.flow.times_out() {
+            self.timed.insert(id);
+        } else {
+            self.timed.remove(&id);
+        }
         if replaced.is_some() {
             self.rules.replace(Arc::clone(&rule));
         } else {
@@ -196,6 +215,7 @@ impl FlowTable {
     /// Removes the rule with this number.
     pub fn remove_id(&mut self, id: RuleId) -> Option<Arc<Rule>> {
         let rule = self.rules.remove(id)?;
+        self.timed.remove(&id);
         let Flow { matches, priority, .. } = &rule.flow;
         self.change_subtable(&matches.mask, |subtable| subtable.unlink(&matches.key, id, *priority));
         Some(rule)

@@ -174,6 +174,26 @@ impl Fdb {
         }
     }
 
+    /// A table of another size with the same entries as far as they fit: static ones first, then those seen last. What
+    /// happened to this table is counted on.
+    #[must_use]
+    pub fn resized(&self, limit: usize) -> Self {
+        let new = Self::new(limit);
+        let word = |word: &AtomicU64| word.load(Ordering::Acquire);
+        let mut used: Vec<_> = self.slots().map(|slot| (word(&slot.key), word(&slot.value))).collect();
+        used.retain(|&(key, _)| key != 0);
+        used.sort_unstable_by_key(|&(_, value)| std::cmp::Reverse((value & STATIC, seen_of(value))));
+        let mut book = new.book();
+        for &(key, value) in used.iter().take(limit) {
+            new.put(&mut book, new.probe(FdbKey(key)), port_of(value), value);
+        }
+        let lost = used.len().saturating_sub(book.count) as u64;
+        let stats = self.book().stats;
+        book.stats = FdbStats { evicted: stats.evicted + lost, ..stats };
+        drop(book);
+        new
+    }
+
     /// The two buckets where a key may lie; the seed keeps senders from aiming at one bucket.
     #[inline(always)]
     fn places(&self, key: FdbKey) -> [u32; 2] {
@@ -409,6 +429,25 @@ mod tests {
         let key = FdbKey::of([2, 0, 0, 0, 0, 1], 0);
         fdb.learn_slowly(fdb.probe(key), B, 1);
         assert_eq!(fdb.lookup(fdb.probe(key)), Some(A));
+    }
+
+    #[test]
+    fn another_size_keeps_what_fits_static_and_fresh_addresses_first() {
+        let fdb = Fdb::new(64);
+        (0..20).for_each(|mac| fdb.learn(fdb.probe(FdbKey::new(mac, 0)), A, 100 + mac as u32));
+        assert!(fdb.add_static([0, 0, 0, 0, 0, 99], 7, B));
+        let larger = fdb.resized(1000);
+        let sorted = |fdb: &Fdb| {
+            let mut entries = fdb.entries(200);
+            entries.sort_by_key(|entry| entry.mac);
+            entries
+        };
+        assert_eq!(sorted(&larger), sorted(&fdb));
+        assert_eq!((larger.stats().learned, larger.stats().limit), (21, 1000));
+        let smaller = fdb.resized(5);
+        assert_eq!(smaller.lookup(smaller.probe(FdbKey::new(99, 7))), Some(B));
+        (16..20).for_each(|mac| assert_eq!(smaller.lookup(smaller.probe(FdbKey::new(mac, 0))), Some(A), "{mac}"));
+        assert_eq!((smaller.stats().current, smaller.stats().evicted), (5, 16));
     }
 
     #[test]

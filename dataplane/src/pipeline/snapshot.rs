@@ -56,6 +56,18 @@ pub struct PortEntry {
     pub vlan: VlanMode,
 }
 
+impl PortEntry {
+    /// True when workers would see no difference.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let Self { id, number, bridge, tx, counters, vlan } = self;
+        (*id, *number, *bridge) == (other.id, other.number, other.bridge)
+            && Arc::ptr_eq(tx, &other.tx)
+            && Arc::ptr_eq(counters, &other.counters)
+            && *vlan == other.vlan
+    }
+}
+
 /// How a port treats VLANs under NORMAL; the words of OVS's `vlan_mode`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VlanMode {
@@ -162,8 +174,8 @@ impl VlanSet {
 /// A bridge as the pipeline sees it.
 #[derive(Clone)]
 pub struct BridgeView {
-    /// Another number, never used before in this switch, whenever rules or ports change: what was cached for another
-    /// version is stale.
+    /// Another number, never used before in this switch, whenever rules or the numbers of ports change: what was cached for
+    /// another version is stale.
     pub version: u64,
     /// The rules.
     pub table: FlowTable,
@@ -191,7 +203,7 @@ impl BridgeView {
 }
 
 /// A bridge's ports.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BridgePorts {
     /// All of them, LOCAL included, by OpenFlow number.
     by_number: Vec<(u32, PortId)>,

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 
 use super::super::{Action, Mac, Match};
-use super::fields::{Needs, mac};
+use super::fields::Needs;
 use super::token::{Token, Tokens, number};
-use super::{Fault, PortNames};
+use super::{Fault, PortNames, parse_mac};
 use crate::wire::{sctp, tcp, udp, vlan};
 
 /// The largest port number that is not reserved.
@@ -113,9 +113,7 @@ fn alone(token: &Token<'_>, action: Action) -> Result<Action, Fault> {
 }
 
 fn mac_bytes(token: &Token<'_>, text: &str) -> Result<Mac, Fault> {
-    let value = mac(text).ok_or_else(|| token.wrong("a MAC address"))?;
-    let [_, _, mac @ ..] = value.to_be_bytes();
-    Ok(mac)
+    parse_mac(text).ok_or_else(|| token.wrong("a MAC address"))
 }
 
 fn ipv4(token: &Token<'_>, text: &str) -> Result<Ipv4Addr, Fault> {

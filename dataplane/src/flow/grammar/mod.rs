@@ -11,7 +11,7 @@ mod token;
 
 pub use format::{FlowStats, format_actions, format_flow, format_match};
 
-use super::{Action, DEFAULT_PRIORITY, Filter, Flow, Match};
+use super::{Action, DEFAULT_PRIORITY, Filter, Flow, Mac, Match};
 use fields::MatchBuilder;
 use token::{Token, Tokens, number};
 
@@ -96,21 +96,29 @@ pub fn parse_flow(text: &str, ports: &dyn PortNames) -> Result<Flow, GrammarErro
 pub fn parse_filter(text: &str, strict: bool, ports: &dyn PortNames) -> Result<Filter, GrammarError> {
     let filter = Clauses::parse(text, ports).and_then(|clauses| match clauses.actions {
         Some((_, at)) => Err(Fault::new(at, "actions", "only a match, for flows are selected here")),
-        None => clauses.filter(strict, u64::MAX),
+        None => clauses.without_idle_priority(strict).map(|clauses| clauses.filter(strict, u64::MAX)),
     });
     filter.map_err(|fault| fault.in_text(text))
 }
 
-/// Parses what `mod-flows` takes. `cookie=V/MASK` selects, `cookie=V` is the new cookie.
+/// Parses what `mod-flows` takes. `cookie=V/MASK` selects, `cookie=V` is the new cookie; a priority selects when `strict`, and
+/// is that of the flow that is added when none is selected.
 ///
 /// # Errors
 /// See [`GrammarError`].
 pub fn parse_modify(text: &str, strict: bool, ports: &dyn PortNames) -> Result<Modify, GrammarError> {
     let modify = Clauses::parse(text, ports).and_then(|clauses| {
         let cookie = clauses.cookie.and_then(|cookie| cookie.mask.is_none().then_some(cookie.value));
-        Ok(Modify { filter: clauses.filter(strict, 0)?, flow: clauses.flow(ports, true)?, cookie })
+        Ok(Modify { filter: clauses.filter(strict, 0), flow: clauses.flow(ports, true)?, cookie })
     });
     modify.map_err(|fault| fault.in_text(text))
+}
+
+/// Reads a MAC address as flows have them.
+#[must_use]
+pub fn parse_mac(text: &str) -> Option<Mac> {
+    let [_, _, mac @ ..] = fields::mac(text)?.to_be_bytes();
+    Some(mac)
 }
 
 #[derive(Clone, Copy)]
@@ -123,7 +131,7 @@ struct Cookie {
 /// A flow's text taken apart.
 struct Clauses<'a> {
     matches: Match,
-    table: Option<u8>,
+    table: Option<(u8, usize)>,
     priority: Option<(u16, usize)>,
     cookie: Option<Cookie>,
     idle_timeout: u16,
@@ -166,7 +174,7 @@ impl<'a> Clauses<'a> {
     /// False when the token is not about the flow as a whole.
     fn take(&mut self, token: &Token<'_>, ports: &dyn PortNames) -> Result<bool, Fault> {
         match token.key {
-            "table" => self.table = Some(token.limited(254, "a table number, 0 to 254")? as u8),
+            "table" => self.table = Some((token.limited(254, "a table number, 0 to 254")? as u8, token.at)),
             "priority" => self.priority = Some((token.limited(0xffff, "a priority, 0 to 65535")? as u16, token.at)),
             "idle_timeout" => self.idle_timeout = token.limited(0xffff, "seconds, 0 to 65535")? as u16,
             "hard_timeout" => self.hard_timeout = token.limited(0xffff, "seconds, 0 to 65535")? as u16,
@@ -183,20 +191,27 @@ impl<'a> Clauses<'a> {
         Ok(true)
     }
 
-    /// `plain_cookie_mask` is the mask of a cookie without one.
-    fn filter(&self, strict: bool, plain_cookie_mask: u64) -> Result<Filter, Fault> {
-        if let (false, Some((_, at))) = (strict, self.priority) {
-            return Err(Fault::new(at, "a priority", "none, for priorities count only with --strict"));
+    /// Refuses a priority that would not count.
+    fn without_idle_priority(self, strict: bool) -> Result<Self, Fault> {
+        match self.priority {
+            Some((_, at)) if !strict => {
+                Err(Fault::new(at, "a priority", "none, for priorities count only with --strict"))
+            }
+            _ => Ok(self),
         }
+    }
+
+    /// `plain_cookie_mask` is the mask of a cookie without one.
+    fn filter(&self, strict: bool, plain_cookie_mask: u64) -> Filter {
         let cookie_mask = self.cookie.map_or(0, |cookie| cookie.mask.unwrap_or(plain_cookie_mask));
-        Ok(Filter {
+        Filter {
             matches: self.matches,
             strict_priority: strict.then(|| self.priority.map_or(DEFAULT_PRIORITY, |(priority, _)| priority)),
-            table: self.table,
+            table: self.table.map(|(table, _)| table),
             cookie: self.cookie.map_or(0, |cookie| cookie.value & cookie_mask),
             cookie_mask,
             out_port: self.out_port.clone().map(|(action, _)| action),
-        })
+        }
     }
 
     fn flow(&self, ports: &dyn PortNames, selects_too: bool) -> Result<Flow, Fault> {
@@ -206,6 +221,9 @@ impl<'a> Clauses<'a> {
         if let (false, Some((_, at))) = (selects_too, &self.out_port) {
             return Err(Fault::new(*at, "out_port", "it only where flows are selected"));
         }
+        if let Some((table @ 1.., at)) = self.table {
+            return Err(Fault::new(at, format!("table {table}"), "table 0, for there is no other one yet"));
+        }
         let cookie = match self.cookie {
             Some(Cookie { mask: Some(_), at, .. }) if !selects_too => {
                 return Err(Fault::new(at, "a cookie with a mask", "cookie=VALUE, for a new flow has one cookie"));
@@ -214,7 +232,7 @@ impl<'a> Clauses<'a> {
             _ => 0,
         };
         Ok(Flow {
-            table: self.table.unwrap_or(0),
+            table: 0,
             priority: self.priority.map_or(DEFAULT_PRIORITY, |(priority, _)| priority),
             cookie,
             idle_timeout: self.idle_timeout,

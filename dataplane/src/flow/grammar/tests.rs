@@ -118,7 +118,7 @@ fn flows_print_as_ovs_ofctl_prints_them() {
 fn what_is_printed_is_read_back_as_the_same_flow() {
     let more = [
         "actions=push_vlan:0x88a8,set_field:5->vlan_vid,mod_nw_ttl:7,output:vm1,\"vm-2\"",
-        "in_port=vm-2,cookie=0xffffffffffffffff,table=7,priority=65535,idle_timeout=1,hard_timeout=2,actions=vm1",
+        "in_port=vm-2,cookie=0xffffffffffffffff,table=0,priority=65535,idle_timeout=1,hard_timeout=2,actions=vm1",
     ];
     for text in FLOWS.iter().chain(&more) {
         let flow = parse_flow(text, &Ports).expect(text);
@@ -158,6 +158,8 @@ fn errors_say_what_where_and_what_was_expected() {
         ("tcp", 4, ["no actions", "actions=", "drop"]),
         ("tcp tp_src = 5 actions=1", 5, ["tp_src", "without a value", "tp_src=VALUE"]),
         ("tcp,tp_src=70000,actions=1", 12, ["tp_src", "70000", "0 to 65535"]),
+        ("tcp,table=7,actions=1", 5, ["table 7", "expected", "table 0"]),
+        ("table=255,actions=1", 7, ["table", "255", "0 to 254"]),
         ("priority=70000,actions=1", 10, ["priority", "70000", "0 to 65535"]),
         ("dl_vlan=4096,actions=1", 9, ["dl_vlan", "4096", "0 to 4095"]),
         ("vlan_vid=5,actions=1", 10, ["vlan_vid", "5", "0x1005"]),
@@ -210,6 +212,8 @@ fn a_modification_says_which_flows_and_what_they_become() {
     let modify = parse_modify("cookie=5/0xff,ip,actions=2", false, &()).expect("sound");
     assert_eq!((modify.cookie, modify.filter.cookie_mask, modify.flow.cookie), (None, 0xff, 0));
     assert_eq!(modify.flow.actions, [Action::Output(2)]);
+    let loose = parse_modify("priority=9,ip,actions=2", false, &()).expect("the flow's, when it has to be added");
+    assert_eq!((loose.filter.strict_priority, loose.flow.priority), (None, 9));
     let strict = parse_modify("priority=9,ip,actions=2", true, &()).expect("sound");
     assert_eq!((strict.filter.strict_priority, strict.flow.priority), (Some(9), 9));
 }

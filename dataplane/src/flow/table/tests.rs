@@ -78,6 +78,37 @@ fn a_clone_does_not_see_later_changes() {
 }
 
 #[test]
+fn a_table_is_the_same_as_its_clone_until_either_changes() {
+    let mut table = table(FLOWS);
+    let published = table.clone();
+    assert!(table.is_same(&published));
+    let flow = |text| parse_flow(text, &()).expect("sound");
+    let installed = table.insert(flow("tcp,tp_dst=9999 actions=1"), 1, 1);
+    assert!(!table.is_same(&published));
+    let published = table.clone();
+    table.modify(&Filter::strict(&installed.rule.flow), &[Action::Flood], None);
+    assert!(!table.is_same(&published), "other actions are another table");
+    let published = table.clone();
+    table.remove_id(installed.rule.id);
+    assert!(!table.is_same(&published));
+}
+
+#[test]
+fn rules_with_a_timeout_are_known_without_looking_at_the_others() {
+    let mut table = table(FLOWS);
+    let timed = |table: &FlowTable| table.timed().map(|rule| rule.id).collect::<Vec<_>>();
+    assert_eq!(timed(&table), []);
+    let flow = |text| parse_flow(text, &()).expect("sound");
+    let idle = table.insert(flow("idle_timeout=5,udp actions=1"), 1, 1).rule.id;
+    let hard = table.insert(flow("hard_timeout=5,icmp actions=1"), 1, 1).rule.id;
+    assert_eq!(timed(&table), [idle, hard]);
+    assert_eq!(table.insert(flow("udp actions=2"), 1, 1).rule.id, idle, "it replaces the one with a timeout");
+    assert_eq!(timed(&table), [hard]);
+    table.remove_id(hard);
+    assert_eq!(timed(&table), []);
+}
+
+#[test]
 fn adding_resets_counters_and_modifying_keeps_them() {
     let mut table = table(FLOWS);
     let first = table.iter().find(|rule| rule.flow.priority == 10).cloned().expect("installed");
