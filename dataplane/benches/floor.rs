@@ -78,11 +78,11 @@ fn run(size: u32, guests_cpu: usize, mover_cpu: usize) -> f64 {
     let mapping = Arc::new(Mapping::memfd(c"floor", bytes).expect("memory"));
     let memory = Arc::new(GuestMemory::new(vec![Region::of_own(mapping, 0)]).expect("one region"));
     let ring = |number: u64| memory.area(number * 2 * RING as u64, RING, SLOT).expect("in memory");
-    let (tx, rx) = (ring(0), ring(1));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             pin_to_cpu(guests_cpu).expect("the guests' CPU");
+            let (tx, rx) = (ring(0), ring(1));
             let (mut next_tx, mut next_rx) = (0, 0);
             while !stop.load(Ordering::Relaxed) {
                 offer(&rx, &mut next_rx, BUFFERS + SLOTS as u64 * BUFFER, size);
@@ -91,6 +91,7 @@ fn run(size: u32, guests_cpu: usize, mover_cpu: usize) -> f64 {
         });
         let mover = scope.spawn(|| {
             pin_to_cpu(mover_cpu).expect("the mover's CPU");
+            let (tx, rx) = (ring(0), ring(1));
             let mut lookup = Lookup::new(Arc::clone(&memory));
             let (mut at, mut busy, mut batches) = (0, 0, 0u64);
             while !stop.load(Ordering::Relaxed) {

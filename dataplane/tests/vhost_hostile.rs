@@ -15,6 +15,7 @@ use ringswitch_dataplane::mem::Mapping;
 use ringswitch_dataplane::port::vhost::VhostOptions;
 use support::guest::{Guest, MRG_RXBUF, PROTOCOL_FEATURES, VERSION_1};
 use support::{TestPort, is_down, is_up};
+use vhost::VhostBackend;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 const FEATURES: u64 = VERSION_1 | MRG_RXBUF | PROTOCOL_FEATURES;
@@ -320,6 +321,24 @@ fn regions_cost_no_descriptors() {
     stream.read_exact(&mut [0; 20]).expect("an answer, when all that came before was served");
     // Ours, and the port's end of the connection, which may not have been there before.
     assert!(open_descriptors() <= before + 1, "{} descriptors are open, {before} before", open_descriptors());
+}
+
+/// Each SET_VRING_CALL takes a running ring from its worker and gives it back: a front-end that sends nothing else waits.
+#[test]
+fn a_front_end_that_restarts_its_rings_without_end_waits() {
+    let _alone = alone();
+    let bench = Bench::new();
+    let mut guest = Guest::connect(&bench.path(), 1, FEATURES);
+    guest.start();
+    bench.port.wait_event(5, is_up);
+    let before = bench.port.status().requests;
+    let start = Instant::now();
+    let call = vmm_sys_util::eventfd::EventFd::new(0).expect("eventfd");
+    for _ in 0..3000 {
+        guest.front_end.set_vring_call(1, &call).expect("set_vring_call");
+    }
+    bench.port.wait_status(|status| status.requests >= before + 2500);
+    assert!(start.elapsed() >= Duration::from_secs(1), "2500 restarts in {:?}", start.elapsed());
 }
 
 #[test]

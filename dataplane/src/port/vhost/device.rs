@@ -30,6 +30,7 @@ pub(super) struct Device {
     /// What it is to be told instead, once the front-end is done.
     change: Option<String>,
     transitions: u32,
+    restarts: u32,
 }
 
 impl Device {
@@ -53,6 +54,7 @@ impl Device {
             announced: None,
             change: None,
             transitions: 0,
+            restarts: 0,
         }
     }
 
@@ -64,6 +66,11 @@ impl Device {
     /// How often control was told something since the last call.
     pub fn take_transitions(&mut self) -> u32 {
         std::mem::take(&mut self.transitions)
+    }
+
+    /// How often a ring was taken from a worker since the last call.
+    pub fn take_restarts(&mut self) -> u32 {
+        std::mem::take(&mut self.restarts)
     }
 
     fn ring_features(&self) -> RingFeatures {
@@ -80,6 +87,7 @@ impl Device {
         if !std::mem::take(&mut self.vrings[index].live) {
             return;
         }
+        self.restarts += 1;
         let setup = if index.is_multiple_of(2) { self.take_tx(index / 2) } else { self.take_rx(index / 2) };
         match setup {
             Some(setup) => self.vrings[index].base = Some(setup.base),

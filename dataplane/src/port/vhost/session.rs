@@ -24,8 +24,14 @@ use crate::sys::poll::wait_readable;
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// A front-end that says nothing for so long is done setting up its rings.
 const QUIET: Duration = Duration::from_millis(100);
-/// News per [`PACE_WINDOW`] that control hears at once; a front-end that flaps faster is slowed down.
-const PACE_BURST: u32 = 20;
+/// What a front-end may cause per [`PACE_WINDOW`] before it is slowed down. News: control and the log hear each.
+const NEWS_BURST: u32 = 20;
+/// Rings taken from a worker and given back: each is a message to it and some system calls of its. 128 queue pairs change
+/// their memory table a few times.
+const RESTART_BURST: u32 = 1024;
+/// Requests: they cost this thread's time, on a CPU that a worker may want. 128 queue pairs take 2000 to start, 509 memory
+/// regions as many requests.
+const REQUEST_BURST: u32 = 8192;
 const PACE_WINDOW: Duration = Duration::from_secs(1);
 
 /// Where front-ends come from.
@@ -39,7 +45,9 @@ pub(super) struct Session {
     device: Device,
     stop: Arc<Stop>,
     status: Arc<Mutex<VhostStatus>>,
-    pace: Pace,
+    news: Pace,
+    restarts: Pace,
+    requests: Pace,
 }
 
 /// What the thread was woken by.
@@ -50,7 +58,8 @@ struct Woken {
 
 impl Session {
     pub fn new(source: Source, device: Device, stop: Arc<Stop>, status: Arc<Mutex<VhostStatus>>) -> Self {
-        Self { source, device, stop, status, pace: Pace::default() }
+        let [news, restarts, requests] = [NEWS_BURST, RESTART_BURST, REQUEST_BURST].map(Pace::new);
+        Self { source, device, stop, status, news, restarts, requests }
     }
 
     /// Until the port is closed.
@@ -81,7 +90,7 @@ impl Session {
                 _ => PortEvent::Faulted(format!("front-end sent away: {why}")),
             },
         );
-        self.slow_down();
+        self.slow_down(0);
     }
 
     /// Waits for a front-end; `None` when the port is closed.
@@ -120,15 +129,17 @@ impl Session {
                 self.device.on_ring_fault();
             }
             // A message that stays incomplete is noticed by reading again, so not only when there is something.
+            let mut served = 0;
             if (woken.peer || reader.patience().is_some())
                 && let Some(request) = reader.read(stream)?
             {
-                let served = serve(&mut self.device, stream, request);
+                let outcome = serve(&mut self.device, stream, request);
                 self.update(|status| status.requests += 1);
-                served?;
+                outcome?;
+                served = 1;
                 self.device.settle();
             }
-            self.slow_down();
+            self.slow_down(served);
         }
     }
 
@@ -139,9 +150,14 @@ impl Session {
         Ok((!self.stop.is_asked()).then_some(Woken { peer, fault }))
     }
 
-    /// A front-end that makes control and the log busy waits for them.
-    fn slow_down(&mut self) {
-        let pause = self.pace.pause(self.device.take_transitions());
+    /// A front-end that keeps control, the log, workers or this thread busy waits, so that others do not have to.
+    fn slow_down(&mut self, requests: u32) {
+        let pauses = [
+            self.news.pause(self.device.take_transitions()),
+            self.restarts.pause(self.device.take_restarts()),
+            self.requests.pause(requests),
+        ];
+        let pause = pauses.into_iter().max().unwrap_or_default();
         if !pause.is_zero() {
             self.sleep(pause);
         }
@@ -157,26 +173,45 @@ impl Session {
     }
 }
 
-/// Counts news in a window of time.
-#[derive(Default)]
+/// Counts something in a window of time.
 struct Pace {
+    burst: u32,
     since: Option<Instant>,
     count: u32,
 }
 
 impl Pace {
-    /// How long to pause after `news` more.
-    fn pause(&mut self, news: u32) -> Duration {
-        if news == 0 {
+    fn new(burst: u32) -> Self {
+        Self { burst, since: None, count: 0 }
+    }
+
+    /// How long to pause after `more` of it.
+    fn pause(&mut self, more: u32) -> Duration {
+        if more == 0 {
             return Duration::ZERO;
         }
         let since = *self.since.get_or_insert_with(Instant::now);
         let elapsed = since.elapsed();
         if elapsed >= PACE_WINDOW {
-            *self = Self { since: Some(Instant::now()), count: news };
+            (self.since, self.count) = (Some(Instant::now()), more);
             return Duration::ZERO;
         }
-        self.count += news;
-        if self.count > PACE_BURST { PACE_WINDOW - elapsed } else { Duration::ZERO }
+        self.count += more;
+        if self.count > self.burst { PACE_WINDOW - elapsed } else { Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_a_burst_pauses_until_the_window_is_over() {
+        let mut pace = Pace::new(2);
+        assert_eq!(pace.pause(0), Duration::ZERO);
+        assert_eq!(pace.pause(2), Duration::ZERO);
+        let mut pace = Pace::new(2);
+        let pause = pace.pause(3);
+        assert!(pause > Duration::ZERO && pause <= PACE_WINDOW, "{pause:?}");
     }
 }
