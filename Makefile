@@ -7,7 +7,7 @@ BUILD_PACKAGES := gcc libc6-dev make pkg-config m4 clang libelf-dev zlib1g-dev l
 RUN_PACKAGES := iproute2 iputils-ping ethtool iperf3 tcpdump
 TEST_PACKAGES := $(RUN_PACKAGES) dpdk-dev openvswitch-switch-dpdk
 
-.PHONY: help packages build demo test check bench-vs-ovs install
+.PHONY: help packages build demo test check bench bench-vs-ovs bench-count install
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -29,8 +29,15 @@ check: ## formatting, lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-bench-vs-ovs: build packages ## vhost-user to vhost-user, beside OVS-DPDK, one run
+bench: packages ## everything that is measured, beside OVS-DPDK and testpmd, into docs/benchmarks.md (an hour)
+	./benches/run --plots --update-docs
+
+bench-vs-ovs: packages ## the small table, beside OVS-DPDK and testpmd (minutes)
 	./benches/vs-ovs
+
+bench-count: ## instructions per packet, counted
+	@./configs/packages.sh $(BUILD_PACKAGES) valgrind
+	./benches/count
 
 install: build ## programs, unit file and completions under /usr/local
 	install -D -m 755 target/release/ringswitchd target/release/rsctl target/release/rspktgen -t $(DESTDIR)/usr/local/bin

@@ -1,6 +1,7 @@
 //! Cycles of a worker's pass per packet: rings of two guests, the whole pipeline, one core, no threads.
 //!
-//! `cargo bench -p ringswitch-dataplane --bench core [FILTER]` prints a table of medians. The guests' drivers run on the
+//! `cargo bench -p ringswitch-dataplane --bench core [FILTER]` prints a table of medians; `--list`, `--only CASE` and
+//! `--passes N` are for `benches/count`, which counts instructions instead. The guests' drivers run on the
 //! same core between passes, so their memory is warm; figures are for comparing one version with another, not with
 //! other switches (`benches/vs-ovs` does that).
 
@@ -97,7 +98,7 @@ fn frame(size: usize, flow: u32, vary: Vary) -> Vec<u8> {
     frame
 }
 
-fn run(case: &Case) -> (f64, u64) {
+fn run(case: &Case, passes: usize) -> (f64, u64) {
     let mut features = RingFeatures::from_virtio(1 << 32 | 1 << 15);
     features.packed = case.packed;
     let (workers, mut ready) = Workers::prepare(vec![0], 1 << 18).expect("event descriptors");
@@ -126,9 +127,9 @@ fn run(case: &Case) -> (f64, u64) {
     guests[1].send(&[hello]);
     worker.poll_once();
 
-    let mut samples = Vec::with_capacity(PASSES);
+    let mut samples = Vec::with_capacity(passes);
     let mut next = 0;
-    for _ in 0..PASSES.max(case.flows as usize * 3 / BATCH) {
+    for _ in 0..passes.max(case.flows as usize * 3 / BATCH) {
         let frames: Vec<_> = (0..BATCH as u32).map(|n| frame(case.size, (next + n) % case.flows, case.vary)).collect();
         next = (next + BATCH as u32) % case.flows;
         guests[1].refill();
@@ -142,13 +143,16 @@ fn run(case: &Case) -> (f64, u64) {
     assert_eq!(arrived, BATCH, "{}: the last batch arrived whole", case.name);
     let _ = &guests[0].memory;
     // The first two thirds fill caches and tables.
-    let rest = &mut samples[PASSES * 2 / 3..];
+    let rest = &mut samples[passes * 2 / 3..];
     rest.sort_unstable();
     (rest[rest.len() / 2] as f64 / BATCH as f64, rest[rest.len() / 10] / BATCH as u64)
 }
 
 fn main() {
-    let filter = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let filter = words.first().filter(|word| !word.starts_with('-')).cloned().unwrap_or_default();
+    let option = |name: &str| words.iter().position(|word| word == name).and_then(|at| words.get(at + 1));
+    let passes = option("--passes").map_or(PASSES, |count| count.parse().expect("--passes N"));
     let normal = "priority=0,actions=NORMAL";
     let port = "in_port=1,actions=output:2";
     let tuple = "priority=9,udp,nw_src=10.0.0.0/8,nw_dst=10.0.0.2,tp_src=0x1000/0,tp_dst=0x2000,actions=output:2\n\
@@ -169,9 +173,14 @@ fn main() {
         case("64 B packed, 5-tuple, 1 000 flows", true, 64, 1000, Vary::Tuples, tuple),
         case("64 B packed, 5-tuple, 100 000 flows", true, 64, 100_000, Vary::Tuples, tuple),
     ];
+    if words.iter().any(|word| word == "--list") {
+        cases.iter().for_each(|case| println!("{}", case.name));
+        return;
+    }
     println!("{:<40} {:>8} {:>8}", "cycles per packet", "median", "p10");
-    for case in cases.iter().filter(|case| case.name.contains(&filter)) {
-        let (median, p10) = run(case);
+    let wanted = |case: &&Case| option("--only").map_or(case.name.contains(&filter), |only| only == case.name);
+    for case in cases.iter().filter(wanted) {
+        let (median, p10) = run(case, passes);
         println!("{:<40} {median:>8.1} {p10:>8}", case.name);
     }
 }
