@@ -1,4 +1,8 @@
-//! The daemon and rsctl as an operator meets them: real programs, real sockets, temporary directories; no root needed.
+//! The daemon and rsctl as an operator meets them: real programs, real sockets, temporary directories; no root needed. As
+//! root, a bridge has a netdev, and each test a network namespace of its own.
+
+#[path = "../dataplane/tests/netns/namespace.rs"]
+mod namespace;
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -8,6 +12,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+/// True where the test's body is to run: in a namespace of its own when root, at once otherwise.
+fn apart(test: &str) -> bool {
+    !namespace::is_root() || namespace::inside(test, "")
+}
 
 /// A running daemon in a directory of its own. Stopped when dropped.
 struct Daemon {
@@ -100,6 +109,9 @@ path = "DIR/vm2.sock"
 
 #[test]
 fn bridges_and_ports_come_and_go_in_open_vswitchs_words() {
+    if !apart("bridges_and_ports_come_and_go_in_open_vswitchs_words") {
+        return;
+    }
     let daemon = Daemon::start(None);
     daemon.ok(&["add-br", "rst-a"]);
     daemon.ok(&["--may-exist", "add-br", "rst-a"]);
@@ -126,6 +138,9 @@ fn bridges_and_ports_come_and_go_in_open_vswitchs_words() {
 
 #[test]
 fn refusals_name_the_object_and_change_nothing() {
+    if !apart("refusals_name_the_object_and_change_nothing") {
+        return;
+    }
     let daemon = Daemon::start(Some(TWO_PORTS));
     fs::write(daemon.path("file"), "").unwrap();
     let cases: [(&[&str], &str); 8] = [
@@ -159,6 +174,9 @@ fn refusals_name_the_object_and_change_nothing() {
 
 #[test]
 fn flows_are_added_changed_shown_and_removed() {
+    if !apart("flows_are_added_changed_shown_and_removed") {
+        return;
+    }
     let daemon = Daemon::start(Some(TWO_PORTS));
     daemon.ok(&["add-flow", "rst-br0", "priority=7,arp actions=drop"]);
     fs::write(daemon.path("flows"), "# a comment\ntcp,tp_dst=80 actions=NORMAL\n\nudp actions=output:2\n").unwrap();
@@ -190,6 +208,9 @@ fn flows_are_added_changed_shown_and_removed() {
 
 #[test]
 fn addresses_counters_workers_and_queues_are_shown() {
+    if !apart("addresses_counters_workers_and_queues_are_shown") {
+        return;
+    }
     let daemon = Daemon::start(Some(TWO_PORTS));
     daemon.ok(&["fdb-add", "rst-br0", "vm2", "10", "52:54:00:00:00:09"]);
     let shown = " port  VLAN  MAC                Age\n    2    10  52:54:00:00:00:09  static\n";
@@ -211,6 +232,9 @@ fn addresses_counters_workers_and_queues_are_shown() {
 
 #[test]
 fn a_reload_touches_what_changed_and_refuses_what_is_wrong() {
+    if !apart("a_reload_touches_what_changed_and_refuses_what_is_wrong") {
+        return;
+    }
     let daemon = Daemon::start(Some(TWO_PORTS));
     daemon.ok(&["add-port", "rst-br0", "cli", "type=vhost-user", "path=DIR/cli.sock"]);
     let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(daemon.path(name)).unwrap());
@@ -236,6 +260,9 @@ fn a_reload_touches_what_changed_and_refuses_what_is_wrong() {
 
 #[test]
 fn a_second_daemon_says_so_and_disturbs_nothing() {
+    if !apart("a_second_daemon_says_so_and_disturbs_nothing") {
+        return;
+    }
     let daemon = Daemon::start(Some(TWO_PORTS));
     let mode = fs::metadata(daemon.path("ctl.sock")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -249,6 +276,9 @@ fn a_second_daemon_says_so_and_disturbs_nothing() {
 
 #[test]
 fn a_killed_daemons_socket_is_replaced_and_a_stopped_one_leaves_nothing() {
+    if !apart("a_killed_daemons_socket_is_replaced_and_a_stopped_one_leaves_nothing") {
+        return;
+    }
     let mut daemon = Daemon::start(Some(TWO_PORTS));
     daemon.signal("-TERM");
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
@@ -265,6 +295,9 @@ fn a_killed_daemons_socket_is_replaced_and_a_stopped_one_leaves_nothing() {
 
 #[test]
 fn a_file_with_errors_is_refused_with_every_place() {
+    if !apart("a_file_with_errors_is_refused_with_every_place") {
+        return;
+    }
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("bad.toml");
     fs::write(&file, "[workers]\ncpu = [0]\n[bridges.b.ports.p]\ntype = \"vhost\"\n").unwrap();
