@@ -1,8 +1,10 @@
-//! Tests with real netdevs: each runs in a network namespace of its own, by starting its own binary again inside one.
+//! Tests with real netdevs: each runs in a network namespace of its own ([`namespace`]), with a port between two ends.
+
+mod namespace;
+
+pub use namespace::{inside, sh};
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,59 +13,6 @@ use ringswitch_dataplane::packet::{BATCH, PacketBatch, TxList};
 use ringswitch_dataplane::port::{PortContext, PortEvent, PortEvents, PortId, QueueHost, RxQueue, TxQueues};
 use ringswitch_dataplane::sys::event::EventFd;
 use ringswitch_dataplane::sys::packet_socket::PacketSocket;
-
-const INSIDE: &str = "RINGSWITCH_TEST_NETNS";
-
-/// True inside the namespace, where the test's body is to run. Outside it makes the namespace, runs `setup` there (one
-/// command of ip(8) or another tool per line), and the test once more. Skips when not root.
-pub fn inside(test: &str, setup: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    if std::fs::metadata("/proc/self").map(|meta| meta.uid()).ok() != Some(0) {
-        println!("{test}: skipped, it needs root");
-        return false;
-    }
-    let namespace = Namespace::new(format!("xdp-{}-{test}", std::process::id()));
-    namespace.run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
-    namespace.run("ip link set lo up");
-    setup.lines().map(str::trim).filter(|line| !line.is_empty()).for_each(|line| namespace.run(line));
-    let binary = std::env::current_exe().expect("a test has a binary");
-    let status = Command::new("ip")
-        .args(["netns", "exec", &namespace.0])
-        .arg(binary)
-        .args(["--exact", test, "--nocapture", "--include-ignored"])
-        .env(INSIDE, &namespace.0)
-        .status();
-    assert!(status.expect("ip runs").success(), "{test} failed inside its namespace");
-    false
-}
-
-struct Namespace(String);
-
-impl Namespace {
-    fn new(name: String) -> Self {
-        sh(&format!("ip netns add {name}"));
-        Self(name)
-    }
-
-    fn run(&self, command: &str) {
-        sh(&format!("ip netns exec {} {command}", self.0));
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
-    }
-}
-
-/// Runs a command, which must succeed, and returns what it printed.
-pub fn sh(command: &str) -> String {
-    let output = Command::new("sh").args(["-c", command]).output().expect("sh runs");
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 /// A worker that polls when the test says so.
 #[derive(Default)]
