@@ -82,7 +82,8 @@ fn errors_name_the_place_what_was_found_and_what_was_expected() {
         ),
         (
             "[bridges.br0.ports.e]\ntype = \"afxdp\"\npass = \"arp,ssh\"",
-            "f.toml:3:8: bridges.br0.ports.e.pass: \"ssh\" is not",
+            "f.toml:3:8: bridges.br0.ports.e.pass: \"ssh\" is not a pass filter: expected arp, dl_type=NUMBER, tcp:PORT, \
+             udp:PORT or dl_dst=MAC",
         ),
         (
             "[bridges.br0.ports.e]\ntype = \"afxdp\"\nframes = 1000",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::{Receiver, bounded, unbounded};
 
 use super::idle::IdlePolicy;
 use super::run::{Attachment, Command, Mailbox, Worker};
@@ -55,6 +55,8 @@ pub struct Workers {
     mailboxes: Vec<Arc<Mailbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     placement: Mutex<HashMap<(PortId, u16), Placed>>,
+    /// On their way back from workers; a message of a new cache brings nothing.
+    removed_caches: Mutex<Vec<Receiver<Option<Box<FlowCache>>>>>,
 }
 
 impl Workers {
@@ -105,7 +107,7 @@ impl Workers {
             mailboxes.push(mailbox);
         }
         let workers =
-            Self { cpus, cache_entries, board, mailboxes, threads: Mutex::default(), placement: Mutex::default() };
+            Self { cpus, cache_entries, board, mailboxes, threads: Mutex::default(), placement: Mutex::default(), removed_caches: Mutex::default() };
         Ok((Arc::new(workers), ready))
     }
 
@@ -138,16 +140,13 @@ impl Workers {
         epoch
     }
 
-    /// Caches are made and freed here, never by a worker.
+    /// Caches are made and freed here, never by a worker: what a worker gives back waits until [`collect`](Self::collect).
     fn set_caches(&self, bridge: usize, present: bool) {
         for mailbox in &self.mailboxes {
             let (reply, answer) = bounded(1);
             let cache = present.then(|| Box::new(FlowCache::new(self.cache_entries, &Mask::NONE)));
             mailbox.send(Command::SetCache(bridge, cache, reply));
-            // A new cache replaces none, so only removal has something to wait for.
-            if !present {
-                drop(answer.recv());
-            }
+            self.lock_removed().push(answer);
         }
     }
 
@@ -157,9 +156,10 @@ impl Workers {
         self.board.acknowledged()
     }
 
-    /// Frees snapshots that no worker uses any more.
+    /// Frees snapshots and caches that no worker uses any more.
     pub fn collect(&self) {
         self.board.collect();
+        self.lock_removed().retain(|answer| answer.try_recv().is_err_and(|error| error.is_empty()));
     }
 
     /// The snapshot in force.
@@ -203,6 +203,10 @@ impl Workers {
                 tracing::error!("a worker panicked");
             }
         }
+    }
+
+    fn lock_removed(&self) -> std::sync::MutexGuard<'_, Vec<Receiver<Option<Box<FlowCache>>>>> {
+        self.removed_caches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
