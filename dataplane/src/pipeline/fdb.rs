@@ -271,13 +271,12 @@ impl Fdb {
             }
             return true;
         }
-        if book.count >= self.limit && !self.evict_anywhere(book, port) {
-            book.stats.refused += 1;
-            return false;
-        }
         let near = || probe.places.iter().flat_map(|&place| &self.buckets[place as usize].0);
-        let free = near().find(|slot| slot.key.load(Ordering::Relaxed) == 0);
-        let Some(slot) = free.or_else(|| self.evict(book, near(), port)) else {
+        let slot = match near().find(|slot| slot.key.load(Ordering::Relaxed) == 0) {
+            Some(free) => (book.count < self.limit || self.evict_anywhere(book, port)).then_some(free),
+            None => self.evict(book, near(), port),
+        };
+        let Some(slot) = slot else {
             book.stats.refused += 1;
             return false;
         };
