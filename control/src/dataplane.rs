@@ -258,6 +258,7 @@ impl Dataplane for Switch {
             port_hits: stats.port_hits,
             cache_hits: stats.cache_hits,
             walks: stats.walks,
+            holds: stats.holds,
         };
         self.workers.stats().into_iter().zip(self.workers.cpus()).map(report).collect()
     }

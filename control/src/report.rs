@@ -144,6 +144,8 @@ pub struct WorkerReport {
     pub cache_hits: u64,
     /// Packets that needed a walk through the table.
     pub walks: u64,
+    /// Batches whose walks held their port back, so that others had their part of the worker.
+    pub holds: u64,
 }
 
 /// A receive queue and who polls it, for `queue-show`.

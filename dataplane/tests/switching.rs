@@ -191,3 +191,38 @@ fn packets_to_a_port_or_through_a_bridge_that_is_gone_are_counted() {
     assert_eq!(switch.drops(), [("no_such_port", 41), ("no_rule", 40)].into());
     switch.assert_accounted();
 }
+
+/// Rules with 40 masks, of which a packet of an unknown flow passes all.
+fn many_masks() -> String {
+    let rule = |bits: u32| format!("priority=9,udp,nw_src=203.0.113.7/{},tp_dst={},actions=drop", bits % 20 + 9, bits);
+    let masks = (0..40).map(|n| if n < 20 { rule(n) } else { rule(n).replace("tp_dst", "tp_src") });
+    masks
+        .chain(["in_port=1,actions=output:3".into(), "in_port=2,actions=output:3".into()])
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn who_makes_the_switch_walk_its_tables_waits_for_the_others_and_for_nobody_else() {
+    let mut switch = TestSwitch::new(3);
+    switch.set_flows(&many_masks());
+    let ever_new = |n: u32| {
+        let mut frame = udp(1, 3, 10);
+        frame[34..38].copy_from_slice(&(n + (4000 << 16)).to_be_bytes());
+        frame
+    };
+    switch.offer(1, (0..3200).map(ever_new));
+    switch.offer(2, vec![udp(2, 3, 10); 1600]);
+    for _ in 0..50 {
+        switch.poll_once();
+        switch.received(3);
+    }
+    assert_eq!(switch.totals(2).rx_packets, 1600, "a batch in each pass");
+    let walked = switch.totals(1).rx_packets;
+    assert!(walked < 1600, "{walked} packets of ever new flows beside them");
+    while switch.totals(1).rx_packets < 3200 {
+        switch.poll_once();
+        switch.received(3);
+    }
+    switch.assert_accounted();
+}

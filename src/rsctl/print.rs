@@ -214,7 +214,7 @@ fn worker((number, stats): (usize, &WorkerReport)) -> String {
     let cycles = stats.busy_cycles + stats.idle_cycles;
     format!(
         "worker {number} on CPU {}:\n  packets received: {}\n  packets per batch: {:.2}\n  port verdict hits: {} ({:.1}%)\n  \
-         flow cache hits: {} ({:.1}%)\n  table walks: {} ({:.1}%)\n  passes: {}\n  sleeps: {}\n  idle cycles: {} ({:.2}%)\n  \
+         flow cache hits: {} ({:.1}%)\n  table walks: {} ({:.1}%)\n  held back for walks: {}\n  passes: {}\n  sleeps: {}\n  idle cycles: {} ({:.2}%)\n  \
          busy cycles: {} ({:.2}%)\n  busy cycles per packet: {:.2}\n",
         stats.cpu,
         stats.packets,
@@ -225,6 +225,7 @@ fn worker((number, stats): (usize, &WorkerReport)) -> String {
         share(stats.cache_hits),
         stats.walks,
         share(stats.walks),
+        stats.holds,
         stats.passes,
         stats.sleeps,
         stats.idle_cycles,

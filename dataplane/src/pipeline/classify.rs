@@ -10,6 +10,7 @@ use super::snapshot::{BridgeView, PortEntry};
 use crate::flow::{Field, FlowKey, OutOfBudget, PackedKey};
 use crate::packet::{BATCH, PacketBatch};
 use crate::port::{MAX_PORTS, PortId};
+use crate::sys::clock;
 
 /// Subtables that the walks of one port may probe in one pass: 32 packets through 64 different masks each, twice.
 const WALK_BUDGET: u32 = 4096;
@@ -23,6 +24,8 @@ pub struct Lookups {
     pub cache_hits: u64,
     /// Packets that needed a walk.
     pub walks: u64,
+    /// Cycles that these walks took.
+    pub walk_cycles: u64,
 }
 
 /// A cache, and for which version of the bridge its entries hold.
@@ -138,7 +141,9 @@ impl Classifier {
                 continue;
             }
             self.lookups.walks += 1;
+            let start = clock::cycles();
             verdicts[id] = walk(bridge, &self.keys[id], &mut budget);
+            self.lookups.walk_cycles += clock::cycles().saturating_sub(start);
             if let Some(verdict) = verdicts[id] {
                 own.cache.insert(hashes[id], &packed[id], verdict);
             }

@@ -233,7 +233,14 @@ impl QueueHost for Workers {
         let Some(worker) = (0..self.mailboxes.len()).min_by_key(load) else { return };
         let packets = Arc::new(AtomicU64::new(0));
         placement.insert((port, index), Placed { worker, packets: Arc::clone(&packets) });
-        self.mailboxes[worker].send(Command::Attach(Attachment { port, index, queue, packets, empty_passes: 0 }));
+        self.mailboxes[worker].send(Command::Attach(Attachment {
+            port,
+            index,
+            queue,
+            packets,
+            empty_passes: 0,
+            held_until: 0,
+        }));
     }
 
     fn detach_rx(&self, port: PortId, index: u16) -> Option<Box<dyn RxQueue>> {

@@ -23,6 +23,12 @@ const QUIET_AFTER: u32 = 1024;
 /// passes are short and it does not wait at all.
 const QUIET_EVERY: u32 = 16;
 
+/// Walks through the tables for one port take at most one part in so many of the time that others want: whoever sends ever
+/// new flows waits, in his own ring, until the others had theirs. When nobody else wants the time, he waits for nobody.
+const WALK_SHARE: u64 = 16;
+/// A single batch is charged no more cycles than this: the clock runs on while the host has taken the CPU away.
+const WALK_CHARGE_MAX: u64 = 1 << 19;
+
 /// What control and ports ask of a worker; served between two passes.
 pub(super) enum Command {
     /// Poll this queue from now on.
@@ -43,6 +49,8 @@ pub(super) struct Attachment {
     pub(super) packets: Arc<AtomicU64>,
     /// Passes since it last had something; see [`QUIET_AFTER`].
     pub(super) empty_passes: u32,
+    /// When the worker has been busy for so many cycles in all, this queue is served again; see [`WALK_SHARE`].
+    pub(super) held_until: u64,
 }
 
 impl Attachment {
@@ -94,6 +102,10 @@ pub struct Worker {
     mailbox: Arc<Mailbox>,
     commands: Receiver<Command>,
     sleeper: Sleeper,
+    /// Cycles of all passes that found packets; jumps ahead when a queue that is held back is let go early.
+    busy: u64,
+    /// A queue was held back in this pass.
+    held: bool,
     stopped: bool,
 }
 
@@ -114,6 +126,8 @@ impl Worker {
             board,
             mailbox,
             commands,
+            busy: 0,
+            held: false,
             stopped: false,
         })
     }
@@ -129,15 +143,28 @@ impl Worker {
             self.read_mail();
         }
         let start = clock::cycles();
-        let received = (0..self.queues.len()).map(|index| self.serve(index)).sum();
+        let mut received = self.pass();
+        if received == 0 && std::mem::take(&mut self.held) {
+            self.release();
+            received = self.pass();
+        }
         self.account(received, clock::cycles().saturating_sub(start));
         received
+    }
+
+    #[inline]
+    fn pass(&mut self) -> usize {
+        (0..self.queues.len()).map(|index| self.serve(index)).sum()
     }
 
     /// Receives a batch from one queue, processes it and gives the descriptors back.
     #[inline]
     fn serve(&mut self, index: usize) -> usize {
         let attachment = &mut self.queues[index];
+        if attachment.held_until > self.busy {
+            self.held = true;
+            return 0;
+        }
         if attachment.is_skipped() {
             return 0;
         }
@@ -160,17 +187,39 @@ impl Worker {
         attachment.queue.finish();
         let handled = received + self.batch.tally.total() as usize;
         self.batch.clear();
+        if lookups.walk_cycles > 0 {
+            self.hold(index, lookups.walk_cycles);
+        }
         handled
     }
 
-    fn account(&self, received: usize, cycles: u64) {
+    /// Holds back all queues of the port that caused walks, until others had their part.
+    #[cold]
+    fn hold(&mut self, index: usize, walk_cycles: u64) {
+        self.mailbox.counters.holds.add(1);
+        let port = self.queues[index].port;
+        let until = self.busy + walk_cycles.min(WALK_CHARGE_MAX) * WALK_SHARE;
+        for queue in self.queues.iter_mut().filter(|queue| queue.port == port) {
+            queue.held_until = queue.held_until.max(until);
+        }
+    }
+
+    fn account(&mut self, received: usize, cycles: u64) {
         let counters = &self.mailbox.counters;
         counters.passes.add(1);
-        if received == 0 {
-            counters.idle_cycles.add(cycles);
+        if received > 0 {
+            counters.busy_cycles.add(cycles);
+            self.busy += cycles;
             return;
         }
-        counters.busy_cycles.add(cycles);
+        counters.idle_cycles.add(cycles);
+    }
+
+    /// Nobody else has anything: the queue that would be served first is served now.
+    #[cold]
+    fn release(&mut self) {
+        let waiting = self.queues.iter().map(|queue| queue.held_until).filter(|&until| until > self.busy);
+        self.busy = waiting.min().unwrap_or(self.busy);
     }
 
     #[cold]

@@ -40,6 +40,8 @@ counters! {
     cache_hits,
     /// Packets that needed a walk through the tables.
     walks,
+    /// Batches whose walks held their port back for a while.
+    holds,
 }
 
 /// A counter with one writer.

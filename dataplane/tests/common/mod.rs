@@ -181,8 +181,13 @@ impl TestSwitch {
 
     /// Frames arrive at port `number`.
     pub fn send(&mut self, number: u32, frames: impl IntoIterator<Item = Vec<u8>>) {
-        self.port(number).input.lock().expect("the test thread").extend(frames);
+        self.offer(number, frames);
         while self.worker.poll_once() > 0 {}
+    }
+
+    /// Frames wait at port `number` for the next passes.
+    pub fn offer(&self, number: u32, frames: impl IntoIterator<Item = Vec<u8>>) {
+        self.port(number).input.lock().expect("the test thread").extend(frames);
     }
 
     /// One pass of the worker.
