@@ -266,8 +266,7 @@ pub struct TxList {
     ids: [u8; BATCH],
     first: usize,
     len: usize,
-    /// Bit n: the n-th packet was taken but dropped.
-    dropped: u32,
+    sent_bytes: u64,
     /// What the queue took but could not send.
     pub tally: Tally,
 }
@@ -282,7 +281,7 @@ impl TxList {
     /// An empty list.
     #[must_use]
     pub fn new() -> Self {
-        Self { ids: [0; BATCH], first: 0, len: 0, dropped: 0, tally: Tally::default() }
+        Self { ids: [0; BATCH], first: 0, len: 0, sent_bytes: 0, tally: Tally::default() }
     }
 
     /// Appends the packet with this index in its batch; false when the list already holds [`BATCH`].
@@ -317,35 +316,29 @@ impl TxList {
         self.len == self.first
     }
 
-    /// The queue took the first `count` packets (sent, or noted in the tally).
+    /// The queue sent the first `count` packets, `bytes` in all.
     ///
     /// # Panics
     /// When there are not that many.
     #[inline(always)]
-    pub fn take(&mut self, count: usize) {
+    pub fn take(&mut self, count: usize, bytes: usize) {
         assert!(count <= self.len(), "took more packets than there are");
         self.first += count;
+        self.sent_bytes += bytes as u64;
     }
 
     /// The queue takes the first packet and drops it.
     #[inline]
     pub fn take_dropped(&mut self, reason: DropReason) {
-        self.take(1);
-        self.dropped |= 1 << (self.first - 1);
+        self.take(1, 0);
         self.tally.drop(reason);
     }
 
-    /// Bytes of the packets that the queue took and did not drop.
-    #[inline]
+    /// Bytes of the packets that the queue sent.
+    #[inline(always)]
     #[must_use]
-    pub fn sent_bytes(&self, packets: &PacketBatch) -> u64 {
-        let len = |&id: &u8| packets.packets()[usize::from(id)].len() as u64;
-        let taken = self.ids[..self.first].iter().map(len).sum::<u64>();
-        if self.dropped == 0 {
-            return taken;
-        }
-        let dropped = self.ids[..self.first].iter().enumerate().filter(|(nth, _)| self.dropped & (1 << nth) != 0);
-        taken - dropped.map(|(_, id)| len(id)).sum::<u64>()
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
     /// Forgets everything.
@@ -353,7 +346,7 @@ impl TxList {
     pub fn clear(&mut self) {
         self.first = 0;
         self.len = 0;
-        self.dropped = 0;
+        self.sent_bytes = 0;
         self.tally.clear();
     }
 }
@@ -379,9 +372,10 @@ mod tests {
         let mut list = TxList::new();
         (0..BATCH).for_each(|id| assert!(list.push(id)));
         assert!(!list.push(0));
-        list.take(30);
+        list.take(30, 1800);
         list.take_dropped(DropReason::TxTooLarge);
         assert_eq!(list.ids(), [31]);
+        assert_eq!(list.sent_bytes(), 1800, "of what was sent");
         assert_eq!(list.tally.count(DropReason::TxTooLarge), 1);
     }
 }

@@ -125,7 +125,7 @@ fn transmit(port: &PortEntry, counters: &PortCounters, slot: Option<usize>, batc
         })
     });
     if let Some(sent @ 1..) = sent {
-        counters.sent(sent as u64, list.sent_bytes(batch));
+        counters.sent(sent as u64, list.sent_bytes());
     }
     if list.tally.total() > 0 {
         counters.add_tally(&list.tally);

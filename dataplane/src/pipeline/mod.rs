@@ -78,21 +78,25 @@ impl Pipeline {
         for run in verdicts[..count].chunk_by(|one, next| one == next) {
             let ids = first..first + run.len();
             first = ids.end;
-            decide(&mut burst, run[0], ids);
+            decide(&mut burst, run[0], ids, bytes);
         }
         self.egress.flush(context, batch);
         self.egress.settle(counters, count);
     }
 }
 
-/// `verdict` is `None` when the port's budget of walks was spent.
-fn decide(burst: &mut Burst, verdict: Option<Verdict>, ids: std::ops::Range<usize>) {
+/// `verdict` is `None` when the port's budget of walks was spent; `all_bytes` are those of the whole batch.
+fn decide(burst: &mut Burst, verdict: Option<Verdict>, ids: std::ops::Range<usize>, all_bytes: usize) {
     let rule = match verdict {
         Some(Verdict::Rule(id)) => burst.bridge.table.rule(id),
         Some(Verdict::NoRule) | None => None,
     };
     if let Some(rule) = rule {
-        let bytes: usize = burst.batch.packets()[ids.clone()].iter().map(Packet::len).sum();
+        let packets = burst.batch.packets();
+        let bytes = match ids.len() == packets.len() {
+            true => all_bytes,
+            false => packets[ids.clone()].iter().map(Packet::len).sum(),
+        };
         rule.stats[burst.context.lane].count(ids.len() as u64, bytes as u64, burst.context.now_ms);
         act::run(burst, &rule.flow.actions, ids);
         return;

@@ -65,7 +65,7 @@ impl TxQueue for MemoryTx {
             let mut frame = vec![0; packet.len()];
             packet.copy_to(&mut frame).expect("as long as the packet");
             wire.push_back(frame);
-            list.take(1);
+            list.take(1, packet.len());
             sent += 1;
         }
         sent

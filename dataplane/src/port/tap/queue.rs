@@ -82,7 +82,7 @@ impl TxQueue for TapTx {
             };
             match self.tap.write(frame) {
                 Ok(_) => {
-                    list.take(1);
+                    list.take(1, packet.len());
                     sent += 1;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

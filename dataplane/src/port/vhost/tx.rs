@@ -65,8 +65,8 @@ impl<E: Engine> Tx<E> {
         }
         let mut walked = 0;
         while !list.is_empty() {
-            let count = self.send_simple(packets, list.ids())?;
-            list.take(count);
+            let (count, bytes) = self.send_simple(packets, list.ids())?;
+            list.take(count, bytes);
             *sent += count;
             let Some(&id) = list.ids().first() else { break };
             if walked > WALK_BUDGET {
@@ -77,7 +77,7 @@ impl<E: Engine> Tx<E> {
             walked += walk.done();
             match outcome {
                 Sent::Yes => {
-                    list.take(1);
+                    list.take(1, packets[usize::from(id)].len());
                     *sent += 1;
                 }
                 Sent::Full => break,
@@ -87,9 +87,10 @@ impl<E: Engine> Tx<E> {
         Ok(())
     }
 
-    /// Sends packets as long as each fits in the single descriptor of the next buffer; returns how many.
+    /// Sends packets as long as each fits in the single descriptor of the next buffer; returns how many,
+    /// and their bytes.
     #[inline(always)]
-    fn send_simple(&mut self, packets: &[Packet], ids: &[u8]) -> Result<usize, RingFaultKind> {
+    fn send_simple(&mut self, packets: &[Packet], ids: &[u8]) -> Result<(usize, usize), RingFaultKind> {
         let header_len = self.header_len;
         let count = self.engine.claim::<true>(&mut self.spans[..ids.len()], |place, span| {
             span.prefetch_at(0);
@@ -97,10 +98,13 @@ impl<E: Engine> Tx<E> {
             let needed = header_len + packets[usize::from(ids[place])].len();
             (needed <= span.len()).then_some(needed as u32)
         })?;
+        let mut bytes = 0;
         for (span, &id) in self.spans[..count].iter().zip(ids) {
-            write_simple(span, header_len, &packets[usize::from(id)]);
+            let packet = &packets[usize::from(id)];
+            write_simple(span, header_len, packet);
+            bytes += packet.len();
         }
-        Ok(count)
+        Ok((count, bytes))
     }
 
     /// Sends one packet into buffers of any shape.

@@ -108,7 +108,7 @@ impl TxQueue for XdpTx {
             if !self.xsk.stage(packet.len(), packet.head(), packet.tail()) {
                 break;
             }
-            list.take(1);
+            list.take(1, packet.len());
             sent += 1;
         }
         sent
