@@ -5,8 +5,9 @@ import json
 import time
 
 import host
-from generators import GENERATORS
+from generators import GENERATORS, Rspktgen
 from host import Failed
+from scenarios import SCENARIOS
 from switches import SWITCHES, Place
 
 
@@ -24,6 +25,7 @@ class Bench:
             generator_cpu=options.generator_cpu,
             ovs_prefix=options.ovs_prefix,
             hugepages=options.hugepages,
+            seconds=options.seconds,
         )
         self.path = path
         self.end = time.monotonic() + options.minutes * 60
@@ -34,26 +36,31 @@ class Bench:
             saved = json.loads(path.read_text())
             self.cells = {tuple(cell["key"]): cell for cell in saved["cells"]}
             self.facts["resumed"] = saved["facts"]["date"]
-        self.facts["versions"] = self.versions()
 
-    def versions(self):
-        versions = {}
+    def ask_versions(self):
+        versions = self.facts["versions"] = {}
         for name in self.options.switches:
             try:
                 versions[name] = SWITCHES[name](self.place).version()
             except Failed as error:
                 versions[name] = str(error)
-        return versions
 
     def save(self):
         host.save_json(self.path, {"facts": self.facts, "cells": list(self.cells.values())})
 
+    def run_all(self):
+        for name in self.options.scenario:
+            self.scenario = name
+            SCENARIOS[name].run(self)
+
     def alternate(self, setup, only=None, rounds=None):
-        """Each switch in turn, started with this setup at its first measurement: A B A B ..."""
-        for number in range(rounds or self.options.rounds):
-            for name in only or self.options.switches:
-                if name in self.options.switches:
-                    turn = Turn(self, SWITCHES[name](self.place), setup, number)
+        """Each switch that can play in turn, started with this setup at its first measurement: A B A B ... `rounds` is
+        the most that the scenario has time for."""
+        switches = [SWITCHES[name](self.place) for name in self.options.switches if name in (only or SWITCHES)]
+        for number in range(min(rounds or self.options.rounds, self.options.rounds)):
+            for switch in switches:
+                if switch.plays(setup):
+                    turn = Turn(self, switch, setup, number)
                     try:
                         yield turn
                     finally:
@@ -62,23 +69,28 @@ class Bench:
     def generators(self):
         return [GENERATORS[name](self.place) for name in self.options.generators]
 
-    def record(self, case, switch, generator, number, measure):
-        """Measures a cell and saves it."""
+    def record(self, case, switch, generator, number, size, measure):
+        """Measures a cell and saves it; `size` is the length of its frames where that is one number."""
         key = (self.scenario, case, switch, generator, number)
         old = self.cells.get(key)
         if old and "values" in old:
             return
-        cell = {"key": key, "scenario": self.scenario, "case": case, "switch": switch, "generator": generator}
+        cell = {"key": key, "scenario": self.scenario, "case": case, "switch": switch, "generator": generator, "size": size}
+        self.cells[key] = cell
+        if self.options.dry_run:
+            print(f"{self.scenario:>10}  {case:<34} {switch:<12} {generator:<9} {number + 1}")
+            return
+        start = time.monotonic()
         try:
             if time.monotonic() > self.end:
                 raise Failed("out of time (--minutes)")
             cell["values"] = measure()
         except Failed as error:
             cell["why"] = str(error)
-        self.cells[key] = cell
+        cell["took"] = round(time.monotonic() - start, 2)
         self.save()
         said = cell.get("why") or "  ".join(f"{name} {value:.4g}" for name, value in cell["values"].items())
-        print(f"{self.scenario:>10}  {case:<34} {switch:<11} {generator:<9} {number + 1}  {said}", flush=True)
+        print(f"{self.scenario:>10}  {case:<34} {switch:<12} {generator:<9} {number + 1}  {said}", flush=True)
 
 
 class Turn:
@@ -88,45 +100,47 @@ class Turn:
         self.bench, self.switch, self.setup, self.number = bench, switch, setup, number
         self.running = False
         self.broken = None
-        self.woken = set()
+        self.warm = set()
 
     def start(self):
         if self.broken:
             raise Failed(self.broken)
         if not self.running:
+            self.running = True
             try:
+                self.switch.dir.mkdir(exist_ok=True)
+                host.make_veths(self.setup.veths())
                 self.switch.start(self.setup)
-                self.running = True
             except Failed as error:
                 self.broken = str(error)
                 self.stop()
                 raise
 
     def stop(self):
-        with contextlib.suppress(Failed):
-            self.switch.stop()
+        if self.running:
+            with contextlib.suppress(Failed):
+                self.switch.stop()
+            host.remove_veths(self.setup.veths())
         self.running = False
 
-    def figure(self, case, measure, generator=""):
+    def figure(self, case, measure, generator="", size=None):
         """A cell by `measure(switch)`, which returns values by name."""
 
         def started():
             self.start()
             return measure(self.switch)
 
-        self.bench.record(case, self.switch.name, generator, self.number, started)
+        self.bench.record(case, self.switch.name, generator, self.number, size, started)
 
     def load(self, case, load):
-        """A cell for each generator: throughput and cycles under this load."""
+        """A cell for each generator that can make this load: throughput and cycles under it."""
         for generator in self.bench.generators():
+            if generator.plays(self.setup, load):
 
-            def measure(switch, generator=generator):
-                refused = getattr(generator, "refuses", lambda *_: None)(self.setup, load)
-                if refused:
-                    raise Failed(refused)
-                if generator.name not in self.woken:
-                    generator.wake(switch, load)
-                    self.woken.add(generator.name)
-                return generator.measure(switch, load)
+                def measure(switch, generator=generator):
+                    if load not in self.warm:
+                        Rspktgen(self.bench.place).warm_up(switch, load)
+                        self.warm.add(load)
+                    return generator.measure(switch, load)
 
-            self.figure(case, measure, generator.name)
+                self.figure(case, measure, generator.name, load.size)

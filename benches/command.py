@@ -33,9 +33,11 @@ def parse(about, scenarios, rounds, minutes):
     add("--scenario", type=words(SCENARIOS), default=list(scenarios), metavar="NAME,...", help="default: all below")
     add("--switches", type=words(SWITCHES), default=list(SWITCHES), metavar="NAME,...", help=", ".join(SWITCHES))
     add("--generator", dest="generators", type=words(GENERATORS), default=list(GENERATORS), metavar="NAME,...")
-    add("--rounds", type=int, default=rounds, help=f"times that switches take turns ({rounds})")
+    add("--rounds", type=int, default=rounds, help=f"the most times that switches take turns ({rounds})")
+    add("--seconds", type=float, default=1.5, help="that a measurement lasts, at least 0.7 (1.5)")
     add("--minutes", type=float, default=minutes, help=f"stop measuring after so long ({minutes})")
     add("--resume", action="store_true", help="keep what an earlier run measured; measure what is missing")
+    add("--dry-run", action="store_true", help="only list what would be measured")
     add("--switch-cpu", type=int, default=1)
     add("--generator-cpu", type=int, default=0)
     add("--ovs-prefix", default="", metavar="PATH", help="another Open vSwitch, installed there, instead of Debian's")
@@ -63,20 +65,27 @@ def floor(bench):
 
 def main(name, about, scenarios, rounds, minutes):
     options = parse(about, scenarios, rounds, minutes)
+    path = host.Path(options.json) if options.json else host.ROOT / "target" / "bench" / f"{name}.json"
+    if options.dry_run:
+        bench = Bench(options, path)
+        bench.run_all()
+        print(f"{len(bench.cells)} measurements")
+        return 0
 
     def measure():
-        bench = Bench(options, host.ROOT / "target" / "bench" / f"{name}.json" if not options.json else host.Path(options.json))
+        bench = Bench(options, path)
+        bench.ask_versions()
         if options.floor:
             floor(bench)
         try:
-            for scenario in options.scenario:
-                bench.scenario = scenario
-                SCENARIOS[scenario].run(bench)
+            bench.run_all()
         finally:
             bench.save()
             finish(bench, options)
         return 0
 
+    if not host.inside():
+        build()
     return host.isolated(measure, options.hugepages)
 
 
@@ -91,8 +100,6 @@ def finish(bench, options):
 
 def build():
     """What is measured must be built from what lies here."""
-    if host.INSIDE in host.os.environ:
-        return
     cargo = ["cargo", "build", "--release", "--bins", "--workspace", "--quiet"]
     subprocess.run(cargo, cwd=host.ROOT, check=True)
     floor = ["cargo", "bench", "--no-run", "--quiet", "-p", "ringswitch-dataplane", "--bench", "floor"]

@@ -6,6 +6,7 @@
   busy     part of its time that the switch's core spent in such passes, percent: far below 100 the generator was the
            slower one, and `mpps` says little about the switch
   lost     frames lost, percent
+  softirq  over netdevs: what all CPUs together spent in the kernel's softirqs, cycles per packet
 """
 
 import json
@@ -14,9 +15,11 @@ from dataclasses import dataclass
 
 import host
 from host import Failed, Program
-from switches import Setup
+from switches import PORT_RULES
 
-ATTEMPTS = 60  # looks, 50 ms apart, for a switch that starts to move packets
+STARTED = 200  # frames that tell that a switch moves them
+FIRST = 10.0  # seconds that a switch may take to move its first packets
+FILL = 60.0  # seconds that it may take to see each of many flows
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,16 @@ class Load:
     mrg: bool = False
     flows: int = 1
     vary: str = "src-ip,src-port"
-    options: tuple = ()  # more of rspktgen's
+    one_way: bool = False
     netdevs: tuple = ()  # stations behind the guests
     guests: int = 2
     window: int = 256
     warmup: float = 0.3
-    seconds: float = 1.5
+    times: float = 1.0  # the usual time of measuring
+
+    def frames(self):
+        """That show every flow to the switch a few times."""
+        return max(3 * self.flows * (1 if self.one_way else 2), 1000)
 
 
 def figures(usage, pps, lost):
@@ -55,45 +62,51 @@ class Rspktgen:
     def __init__(self, place):
         self.place = place
 
+    def plays(self, _setup, _load):
+        return True
+
     def command(self, switch, load):
         kind = (",packed" if load.ring == "packed" else "") + (",mrg" if load.mrg else "")
-        command = [self.place.programs / "rspktgen", "--json", "--cores", self.place.generator_cpu]
+        # Switches learn from the frames themselves: an announcement for each of a million addresses would take its time.
+        command = [self.place.programs / "rspktgen", "--json", "--no-learn", "--cores", self.place.generator_cpu]
         for number in range(1, load.guests + 1):
             command += ["--guest", f"{switch.socket(number)}{kind},timeout=20"]
         for name in load.netdevs:
             command += ["--netdev", name]
-        return [*command, "--size", load.size, "--flows", load.flows, "--vary", load.vary, *load.options]
+        command += [] if load.one_way else ["--bidir"]
+        command += ["--window", load.window] if load.window else []
+        return [*command, "--size", load.size, "--flows", load.flows, "--vary", load.vary]
 
-    def wake(self, switch, load):
-        """OVS makes its packet pools when the first guest comes, which takes seconds: that is not to be measured."""
-        program = Program("rspktgen-wake", [*self.command(switch, load), "--bidir", "--duration", "60"])
+    def warm_up(self, switch, load):
+        """Until the switch has seen every flow. OVS makes its packet pools when the first guest comes, which takes seconds."""
+        program = Program("rspktgen-warm", [*self.command(switch, load), "--duration", "120"])
         try:
             moved(switch, program)
+            end = time.monotonic() + FILL
+            wanted = switch.usage().packets + load.frames()
+            while switch.usage().packets < wanted and time.monotonic() < end:
+                program.check()
+                time.sleep(0.1)
         finally:
             program.stop()
 
-    def run(self, switch, load, *options, timeout=None):
+    def run(self, switch, load, *options, seconds=None):
         """One run to its end: rspktgen's own report."""
-        command = [*self.command(switch, load), *options]
-        if load.window:
-            command += ["--window", load.window]
-        timed = load.warmup + load.seconds
-        text = host.run([*command, "--duration", load.seconds, "--warmup", load.warmup], timeout or timed + 30)
-        return json.loads(text)
+        seconds = seconds or self.place.seconds * load.times
+        command = [*self.command(switch, load), "--duration", seconds, "--warmup", load.warmup, *options]
+        return json.loads(host.run(command, load.warmup + seconds + 30))
 
     def measure(self, switch, load):
-        command = [*self.command(switch, load), "--bidir", "--duration", load.seconds, "--warmup", load.warmup]
-        if load.window:
-            command += ["--window", load.window]
-        program = Program("rspktgen", command)
+        seconds = self.place.seconds * load.times
+        program = Program("rspktgen", [*self.command(switch, load), "--duration", seconds, "--warmup", load.warmup])
         try:
             moved(switch, program)
             # The middle of the measured trial: warm-up ends, its stragglers arrive (30 ms), the trial starts.
             time.sleep(load.warmup + 0.15)
-            before = switch.usage()
-            time.sleep(max(load.seconds - 0.5, 0.2))
-            usage = switch.usage().since(before)
-            program.wait_until("its end", lambda: not_running(program), load.seconds + 20)
+            before, kernel = switch.usage(), host.softirq_cycles()
+            time.sleep(max(seconds - 0.5, 0.2))
+            usage, kernel = switch.usage().since(before), host.softirq_cycles() - kernel
+            program.wait_until("its end", lambda: not_running(program), seconds + 20)
         finally:
             program.stop()
         text = program.text()
@@ -102,7 +115,8 @@ class Rspktgen:
         report = json.loads(text[text.index("\n{") if "\n{" in text else text.index("{") :])
         if report["total"]["rx_packets"] == 0:
             raise Failed("no frame arrived")
-        return figures(usage, report["total"]["rx_pps"], report["loss"])
+        values = figures(usage, report["total"]["rx_pps"], report["loss"])
+        return {**values, "softirq": kernel / max(usage.packets, 1)} if load.netdevs else values
 
 
 def not_running(program):
@@ -116,11 +130,11 @@ def not_running(program):
 def moved(switch, program):
     """Waits until the switch moves packets."""
     first = switch.usage().packets
-    for _ in range(ATTEMPTS * 4):
-        if not program.alive():
-            program.check()
+    end = time.monotonic() + FIRST
+    while time.monotonic() < end:
+        program.check()
         time.sleep(0.05)
-        if switch.usage().packets > first + 1000:
+        if switch.usage().packets > first + STARTED:
             return
     raise Failed("the switch moves no packets")
 
@@ -134,17 +148,12 @@ class Testpmd:
     def __init__(self, place):
         self.place = place
 
-    def refuses(self, setup, load):
-        if load.flows > 1 or load.netdevs or load.options or load.guests != 2 or not load.size.isdigit():
-            return "testpmd sends frames of one size and one flow"
-        if setup.rules != Setup().rules:
-            return "testpmd's frames go round: only port to port"
-        return "testpmd's buffers hold 2 kB" if int(load.size) > 2000 else None
+    def plays(self, setup, load):
+        """Only port to port, round and round, frames of one size and one flow, which a buffer of 2 kB holds."""
+        one = load.flows == 1 and load.guests == 2 and not load.one_way and not load.netdevs
+        return one and setup.rules == PORT_RULES and load.size.isdigit() and int(load.size) < 2000
 
-    def wake(self, switch, load):
-        self.measure(switch, load, 0.2)
-
-    def measure(self, switch, load, seconds=None):
+    def measure(self, switch, load):
         place = self.place
         fast = "in_order=1" if load.ring == "packed" else "in_order=0"
         options = "mrg_rxbuf=1" if load.mrg else f"mrg_rxbuf=0,{fast},vectorized=1"
@@ -161,7 +170,7 @@ class Testpmd:
             moved(switch, program)
             time.sleep(load.warmup)
             before, start = switch.usage(), time.monotonic()
-            time.sleep(seconds or load.seconds)
+            time.sleep(place.seconds * load.times)
             usage, took = switch.usage().since(before), time.monotonic() - start
             program.check()
         finally:

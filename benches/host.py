@@ -34,9 +34,13 @@ class Failed(Exception):
 # ---------------------------------------------------------------- outside: isolation
 
 
+def inside():
+    return INSIDE in os.environ
+
+
 def isolated(main, hugepages):
     """Runs `main` in namespaces of its own and returns its exit code; gives back whatever was taken."""
-    if INSIDE in os.environ:
+    if inside():
         with contextlib.suppress(KeyboardInterrupt):
             enter()
             return main()
@@ -92,6 +96,7 @@ def write(path, value):
 def enter():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run(["mount", "-t", "tmpfs", "tmpfs", "/run"])
+    run(["mount", "-t", "sysfs", "sysfs", "/sys"])  # shows the devices of the namespace that it is mounted in
     run(["ip", "link", "set", "lo", "up"])
 
 
@@ -102,19 +107,6 @@ def directory():
 def free_hugepages():
     found = re.search(r"HugePages_Free:\s+(\d+)", Path("/proc/meminfo").read_text())
     return int(found[1]) if found else 0
-
-
-@contextlib.contextmanager
-def hugetlbfs():
-    """A mount that disappears with the namespace; None when there are no pages."""
-    place = directory() / "huge"
-    if free_hugepages() < 16:
-        yield None
-        return
-    place.mkdir(exist_ok=True)
-    if not os.path.ismount(place):
-        run(["mount", "-t", "hugetlbfs", "hugetlbfs", str(place)])
-    yield place
 
 
 # ---------------------------------------------------------------- inside: programs
@@ -198,6 +190,36 @@ class Program:
 
 def die_with_parent():
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+
+
+# ---------------------------------------------------------------- the kernel's part
+
+
+def softirq_cycles(cpu=None):
+    """What one CPU, or all of them, spent so far in softirqs, where the kernel moves packets (counted by its clock tick)."""
+    wanted = "cpu" if cpu is None else f"cpu{cpu}"
+    fields = next(words for line in Path("/proc/stat").read_text().splitlines() if (words := line.split())[0] == wanted)
+    return int(int(fields[7]) * cycles_per_second() / os.sysconf("SC_CLK_TCK"))
+
+
+def make_veths(pairs):
+    """Pairs of veths, quiet: no IPv6, no ARP."""
+    for pair in pairs:
+        run(["ip", "link", "add", pair[0], "type", "veth", "peer", "name", pair[1]])
+        for name in pair:
+            run(["sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1"])
+            run(["ip", "link", "set", name, "arp", "off", "up"])
+
+
+def remove_veths(pairs):
+    for name, _ in pairs:
+        with contextlib.suppress(Failed):
+            run(["ip", "link", "del", name])
+
+
+def steer(name, cpu):
+    """What this device receives is handled by the softirqs of that CPU."""
+    Path(f"/sys/class/net/{name}/queues/rx-0/rps_cpus").write_text(f"{1 << cpu:x}\n")
 
 
 # ---------------------------------------------------------------- facts

@@ -5,7 +5,7 @@ import host
 import report
 from scenarios import SCENARIOS
 
-COLOURS = {"ringswitch": "#2166ac", "ovs-dpdk": "#d6604d", "testpmd-io": "#999999"}
+COLOURS = {"ringswitch": "#2166ac", "ovs-dpdk": "#d6604d", "testpmd-io": "#999999", "linux-bridge": "#4d9221"}
 BAR, GAP, LEFT, WIDTH = 14, 12, 230, 820
 
 
@@ -56,8 +56,9 @@ def write_all(bench, scenarios):
     written = []
     for name in scenarios:
         column = SCENARIOS[name].columns[0]
-        switches = bench.options.switches
-        rows = [row for row in report.rows(bench.cells.values(), name) if any(row.spread(s, column) for s in switches)]
+        rows = report.rows(bench.cells.values(), name)
+        switches = [switch for switch in bench.options.switches if any(row.spread(switch, column) for row in rows)]
+        rows = [row for row in rows if any(row.spread(switch, column) for switch in switches)]
         if rows:
             (directory / f"{name}.svg").write_text(svg(name, rows, switches, column))
             written.append(name)

@@ -1,6 +1,5 @@
 """From cells to tables: medians over rounds, ratios, multiples of the hardware floor; Markdown for people."""
 
-import re
 from statistics import median
 
 import host
@@ -10,9 +9,10 @@ OURS = "ringswitch"
 DOCUMENT = host.ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 NAMES = {
-    "cycles": "cycles", "mpps": "Mpps", "busy": "busy %", "alone": "alone", "kept": "kept %", "p50": "p50 us",
-    "p99": "p99 us", "p99_9": "p99.9 us", "max": "max us", "idle_cpu": "idle CPU %", "s": "s", "cpu_s": "CPU s",
-    "bytes_per_flow": "B/flow", "one_more_ms": "one more ms", "kib_per_port": "KiB/port", "lost": "lost %",
+    "cycles": "cycles/packet", "mpps": "Mpps", "busy": "busy %", "lost": "lost %", "softirq": "softirq cycles/packet",
+    "alone": "cycles/packet alone", "kept": "kept %", "p50": "p50 us", "p99": "p99 us", "p99_9": "p99.9 us", "max": "max us",
+    "idle_cpu": "idle CPU %", "kflows": "1000 flows/s", "s": "seconds", "cpu_s": "CPU seconds", "bytes_per_flow": "B/flow",
+    "one_more_ms": "one more, ms", "kib_per_port": "KiB/port",
 }  # fmt: skip
 
 
@@ -25,8 +25,8 @@ def number(value):
 class Row:
     """One case with one generator: medians by switch, or why there is none."""
 
-    def __init__(self, case, generator):
-        self.case, self.generator = case, generator
+    def __init__(self, case, generator, size):
+        self.case, self.generator, self.size = case, generator, size
         self.samples, self.why = {}, {}
 
     def add(self, cell):
@@ -43,64 +43,61 @@ class Row:
         found = [values[name] for values in self.samples.get(switch, []) if name in values]
         return (min(found), max(found)) if found else None
 
-    def ratio(self, other, name):
-        ours, theirs = self.value(OURS, name), self.value(other, name)
-        return ours / theirs if ours is not None and theirs else None
-
-    def floor(self, floors):
-        """The bare copy loop's cycles for frames of this length, when the case has one length and is packed."""
-        size = re.match(r"(\d+) B packed", self.case)
-        return floors.get(size[1]) if size and floors else None
-
 
 def rows(cells, scenario):
     found = {}
     for cell in cells:
         if cell["scenario"] == scenario:
             key = (cell["case"], cell["generator"])
-            found.setdefault(key, Row(*key)).add(cell)
+            found.setdefault(key, Row(*key, cell["size"])).add(cell)
     return list(found.values())
 
 
-def table(cells, scenario, switches, floors=None):
-    """A scenario as a Markdown table, with the reasons for its gaps below."""
+def table(cells, scenario, switches, floors):
+    """A scenario as a Markdown table: what is compared, a column for each switch, the ratios, and the rest in a column for
+    each figure. The reasons for gaps are below."""
     about = SCENARIOS[scenario]
     listed = rows(cells, scenario)
+    switches = [name for name in switches if any(name in row.samples or name in row.why for row in listed)]
     if not listed:
         return ""
-    columns = [name for name in about.columns if any(row.value(s, name) is not None for row in listed for s in switches)]
-    others = [name for name in switches if name != OURS]
-    heads = [f"{switch} {' / '.join(NAMES[name] for name in columns)}" for switch in switches]
-    heads += [f"{OURS} : {other}" for other in others]
-    floors = floors if about.columns[0] == "cycles" and any(row.floor(floors) for row in listed) else None
-    heads += ["x floor"] if floors else []
-    lines = [["case", "generator", *heads]]
+    first, *more = about.columns
+    others = [name for name in switches if name != OURS] if OURS in switches else []
+    with_floor = first == "cycles" and OURS in switches and any(row.size in floors for row in listed)
+    heads = [f"{name}, {NAMES[first]}" for name in switches] + [f"{OURS} : {name}" for name in others]
+    heads += [f"{OURS} : floor"] if with_floor else []
+    heads += [f"{NAMES[name]} ({' / '.join(switches)})" for name in more]
     notes = {}
+    lines = [["case", "generator", *heads]]
     for row in listed:
         line = [row.case, row.generator or "-"]
-        for switch in switches:
-            values = [row.value(switch, name) for name in columns]
-            if all(value is None for value in values):
-                why = row.why.get(switch, "not measured")
-                mark = notes.setdefault(f"{switch}: {why}", len(notes) + 1)
-                line.append(f"[{mark}]")
-            else:
-                line.append(" / ".join("-" if value is None else number(value) for value in values))
-        ratios = [row.ratio(other, next((n for n in columns if row.value(OURS, n) is not None), columns[0])) for other in others] if columns else []
-        line += ["-" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
-        if floors:
-            floor, ours = row.floor(floors), row.value(OURS, "cycles")
-            line.append(f"{ours / floor:.1f}" if floor and ours else "-")
+        line += [shown(row, switch, first, notes) for switch in switches]
+        line += [ratio(row.value(OURS, first), row.value(other, first)) for other in others]
+        line += [ratio(row.value(OURS, first), floors.get(row.size))] if with_floor else []
+        line += [" / ".join(shown(row, switch, name, {}) for switch in switches) for name in more]
         lines.append(line)
-    text = f"### {scenario}\n{about.about}\n\n" + markdown(lines)
-    return text + "".join(f"\n[{mark}] {why}  " for why, mark in notes.items()) + "\n"
+    below = "".join(f"\n[{mark}] {why}  " for why, mark in notes.items())
+    return f"### {scenario}\n{about.about}\n\n{markdown(lines)}{below}\n"
+
+
+def shown(row, switch, name, notes):
+    """A figure, the number of the note why there is none, or a dash where the switch cannot play."""
+    value = row.value(switch, name)
+    if value is not None:
+        return number(value)
+    return f"[{notes.setdefault(f'{switch}: {row.why[switch]}', len(notes) + 1)}]" if switch in row.why else "-"
+
+
+def ratio(ours, theirs):
+    return f"{ours / theirs:.2f}" if ours is not None and theirs else "-"
 
 
 def markdown(lines):
-    lines[1:] = [line + ["-"] * (len(lines[0]) - len(line)) for line in lines[1:]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     shown = [
-        "| " + " | ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))) + " |"
+        "| "
+        + " | ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        + " |"
         for line in lines
     ]
     rule = "|" + "|".join("-" * (w + 2) if i < 2 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
@@ -122,7 +119,7 @@ def document(bench, scenarios, plots=()):
     cells = list(bench.cells.values())
     tables = []
     for name in scenarios:
-        text = table(cells, name, bench.options.switches, bench.facts.get("floor"))
+        text = table(cells, name, bench.options.switches, bench.facts.get("floor", {}))
         tables.append(text + (f"\n![{name}](bench/{name}.svg)\n" if name in plots else ""))
     return header(bench.facts) + "\n" + "\n".join(text for text in tables if text)
 

@@ -48,6 +48,13 @@ def many_rules(count):
     ]
 
 
+def exact_rules(count):
+    """A rule for each of the generator's flows (addresses and source ports one after the other): a switch that remembers
+    flows must remember each by itself."""
+    rule = "priority=100,udp,nw_src={},tp_src={},actions=output:2"
+    return [rule.format(address((10 << 24) + 1 + flow), 1024 + flow % 64512) for flow in range(count)]
+
+
 def explosion_rules():
     """An access list as anybody would write it: three allowed things, the rest refused. OVS remembers each refusal with as
     many bits as were needed, which is 16 x 32 x 16 masks for frames that are made for it."""
@@ -64,7 +71,7 @@ def explosion_pcap(path):
             source_bit, rest = bits % 32, bits // 32
             source = 0x0A00000A ^ 1 << source_bit
             ports = (12345 ^ 1 << rest % 16, 80 ^ 1 << rest // 16)
-            frame = bytes.fromhex("020000000002020000000003" "0800")
+            frame = bytes.fromhex("0200000000020200000000030800")
             frame += struct.pack(">BBHHHBBHII", 0x45, 0, 50, 0, 0, 64, 17, 0, source, 0xC6120001)
             frame += struct.pack(">HHHH", *ports, 30, 0) + bytes(22)
             file.write(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame)

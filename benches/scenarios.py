@@ -1,21 +1,21 @@
 """What is measured. Each scenario is a function that starts switches (`bench.alternate`) and records cells.
 
-`SCENARIOS` says for each what its columns are; the first one is compared between switches (fewer is better, but for
-`mpps`, which is never compared).
+`SCENARIOS` says for each what its columns are; the first one is compared between switches (less is better).
 """
 
-import subprocess
+import signal
 import time
 from dataclasses import dataclass, replace
 
 import host
 from generators import Load, Rspktgen
-from host import Failed, Program, run
-from rules import acl_rules, explosion_pcap, explosion_rules, many_rules, tuple_rules
-from switches import NORMAL, PORT_RULES, Setup
+from host import Failed, Program
+from rules import acl_rules, exact_rules, explosion_pcap, explosion_rules, many_rules, tuple_rules
+from switches import NORMAL, Setup
 
 THROUGHPUT = ("cycles", "mpps", "busy")
 RINGS = ("split", "packed")
+VIRTUAL = ("ringswitch", "ovs-dpdk")  # switches with flow tables
 
 
 def small(bench):
@@ -27,17 +27,20 @@ def small(bench):
 
 
 def sizes(bench):
-    """Frame sizes, both ways between two guests, port to port."""
+    """Frame sizes, between two guests, port to port; both ways unless the case says otherwise."""
     for setup, list_of in ((Setup(), "64 128 256 512 1024 1500 imix"), (Setup(mtu=9100), "9000")):
         for turn in bench.alternate(setup):
             for size in list_of.split():
                 for ring in RINGS:
-                    turn.load(f"{size}{' B' if size != 'imix' else ''} {ring}", Load(size=size, ring=ring))
+                    case = f"{size}{' B' if size != 'imix' else ''} {ring}"
+                    turn.load(case, Load(size=size, ring=ring))
+                    if size in ("64", "1500"):
+                        turn.load(f"{case} one way", Load(size=size, ring=ring, one_way=True))
 
 
 def mrg(bench):
-    """Mergeable receive buffers on and off."""
-    for turn in bench.alternate(Setup()):
+    """Mergeable receive buffers on and off, both ways between two guests, port to port."""
+    for turn in bench.alternate(Setup(), rounds=2):
         for size in ("64", "1500"):
             for ring in RINGS:
                 for on in (False, True):
@@ -45,44 +48,71 @@ def mrg(bench):
                     turn.load(f"{size} B {ring} mrg {'on' if on else 'off'}", load)
 
 
+def counted(flows):
+    return f"{flows:,} flow{'s' if flows > 1 else ''}".replace(",", " ")
+
+
+def many_flows(turn, flows, vary):
+    """Half the flows each way."""
+    turn.load(counted(flows), Load(ring="packed", flows=max(flows // 2, 1), vary=vary, warmup=0.5))
+
+
 def macs(bench):
     """Learning bridge (NORMAL), 64 B packed, so many flows each with two addresses of its own."""
     for flows in (1, 1000, 100_000, 1_000_000):
-        # Both ways, so half the flows go each way. Every address must fit; 2^20 is the most that ringswitch takes.
-        each = max(flows // 2, 1)
-        setup = Setup(rules=NORMAL, mac_table=min(max(8192, 4 * each), 1 << 20))
-        many = flows > 1000
-        load = Load(ring="packed", flows=each, vary="src-mac,dst-mac", warmup=8.0 if many else 0.5)
-        for turn in bench.alternate(setup, rounds=1 if many else None):
-            turn.load(f"{flows:,} flows".replace(",", " "), load)
+        # Every address must fit; 2^20 is the most that ringswitch takes.
+        setup = Setup(rules=NORMAL, mac_table=min(max(8192, 2 * flows), 1 << 20))
+        for turn in bench.alternate(setup, rounds=1 if flows > 100_000 else 2):
+            many_flows(turn, flows, "src-mac,dst-mac")
 
 
 def tuples(bench):
     """Rules that look at all of the 5-tuple, 64 B packed, so many flows."""
     for turn in bench.alternate(Setup(rules=tuple_rules()), rounds=2):
         for flows in (1, 1000, 100_000, 1_000_000):
-            load = Load(ring="packed", flows=max(flows // 2, 1), warmup=6.0 if flows > 1000 else 0.5)
-            turn.load(f"{flows:,} flows".replace(",", " "), load)
+            many_flows(turn, flows, "src-ip,src-port")
 
 
 def acl(bench):
     """10 000 rules with 50 masks, 64 B packed, so many 5-tuple flows."""
     for turn in bench.alternate(Setup(rules=acl_rules(10_000, 50)), rounds=2):
-        for flows in (1, 1000, 100_000):
-            load = Load(ring="packed", flows=max(flows // 2, 1), warmup=6.0 if flows > 1000 else 0.5)
-            turn.load(f"{flows:,} flows".replace(",", " "), load)
+        for flows in (1, 1000, 100_000, 1_000_000):
+            many_flows(turn, flows, "src-ip,src-port")
+
+
+def flow_setup(bench):
+    """New flows: 100 000 rules, each of one address and port, and one frame for each of them, which misses every cache;
+    64 B packed. Cycles are those of a new flow."""
+    flows = 100_000
+    for turn in bench.alternate(Setup(rules=exact_rules(flows)), only=VIRTUAL):
+
+        def measure(switch):
+            generator = Rspktgen(bench.place)
+            one = Load(ring="packed", one_way=True, warmup=0)
+            generator.warm_up(switch, one)
+            before = switch.usage()
+            # Long enough for a switch that sets up 2 000 flows a second.
+            report = generator.run(switch, replace(one, flows=flows), "--count", flows, seconds=50)
+            usage = switch.usage().since(before)
+            return {
+                "cycles": usage.busy_cycles / max(usage.packets, 1),
+                "kflows": report["total"]["rx_pps"] / 1e3,
+                "lost": 100 * report["loss"],
+            }
+
+        turn.figure("100 000 new flows", measure, "rspktgen")
 
 
 def ports(bench):
     """One busy pair (64 B packed) among so many ports of one worker; the others' guests are connected and silent."""
     for count in (2, 8, 16, 32, 64):
-        for turn in bench.alternate(Setup(guests=count)):
+        for turn in bench.alternate(Setup(guests=count), rounds=2):
 
             def measure(switch, count=count):
                 generator = Rspktgen(bench.place)
                 load = Load(ring="packed")
                 with silent_guests(bench, switch, range(3, count + 1)):
-                    generator.wake(switch, load)
+                    generator.warm_up(switch, load)
                     return generator.measure(switch, load)
 
             turn.figure(f"{count} ports", measure, "rspktgen")
@@ -100,7 +130,7 @@ class silent_guests:
         if self.program:
             time.sleep(2.0)
             self.program.check()
-            self.program.child.send_signal(19)  # SIGSTOP; Program.stop continues it
+            self.program.child.send_signal(signal.SIGSTOP)  # Program.stop continues it
 
     def __exit__(self, *_):
         if self.program:
@@ -109,46 +139,52 @@ class silent_guests:
 
 def explosion(bench):
     """An honest pair (20 000 flows) beside a sender of frames that make as many masks as the rules allow (tuple-space
-    explosion). `kept` is the honest pair's rate with the attack for its rate without."""
-    path = host.directory() / "explosion.pcap"
-    explosion_pcap(path)
+    explosion). Cycles are all that the switch was busy with, per frame of the pair; `kept` is what a frame cost without the
+    attack for what it costs with it."""
     for turn in bench.alternate(Setup(guests=3, rules=explosion_rules()), rounds=2):
 
         def measure(switch):
             generator = Rspktgen(bench.place)
-            load = Load(ring="packed", flows=10_000, vary="src-port", warmup=2.0, seconds=2.0)
-            generator.wake(switch, load)
-            alone = generator.measure(switch, load)
+            load = Load(ring="packed", flows=10_000, vary="src-port", times=2.0)
+            generator.warm_up(switch, load)
+            alone = per_frame(generator.measure(switch, load))
+            path = host.directory() / "explosion.pcap"
+            explosion_pcap(path)
             command = [bench.place.programs / "rspktgen", "--guest", f"{switch.socket(3)},packed", "--no-learn"]
             command += ["--pcap", path, "--duration", "120", "--cores", bench.place.generator_cpu, "--rate"]
             attack = Program("rspktgen-attack", ["nice", "-n", "19", *command, "10K"])
             try:
                 time.sleep(4.0)
                 attack.check()
-                beside = generator.measure(switch, load)
+                values = generator.measure(switch, load)
                 attack.check()
             finally:
                 attack.stop()
-            # The attacker takes its share of the generator's core, not of the switch's: cycles tell, rates only hint.
-            kept = 100.0 * alone["cycles"] / beside["cycles"]
-            return {"cycles": beside["cycles"], "alone": alone["cycles"], "kept": kept, "mpps": beside["mpps"]}
+            beside = per_frame(values)
+            return {"cycles": beside, "alone": alone, "kept": 100.0 * alone / beside, "mpps": values["mpps"]}
 
         turn.figure("honest pair under attack", measure, "rspktgen")
+
+
+def per_frame(values):
+    """Cycles that the switch was busy for each frame that arrived; `cycles` counts a stranger's frames, too. The rate alone
+    does not tell, for the stranger shares the generator's core."""
+    return values["busy"] / 100 * host.cycles_per_second() / (values["mpps"] * 1e6)
 
 
 def latency(bench):
     """Round trip of 64 B packed frames at parts of what goes through without loss in a closed loop."""
     for turn in bench.alternate(Setup()):
+        closed = {}
 
-        def measure(switch, part):
+        def measure(switch, part, closed=closed):
             generator = Rspktgen(bench.place)
             load = Load(ring="packed")
-            if not hasattr(switch, "closed"):
-                generator.wake(switch, load)
-                switch.closed = generator.measure(switch, load)["mpps"] * 1e6
-            rate = max(int(switch.closed / 2 * part / 100), 1)
-            load = replace(load, window=0, warmup=0)
-            report = generator.run(switch, load, "--bidir", "--latency", "--rate", rate)
+            if not closed:
+                generator.warm_up(switch, load)
+                closed.update(generator.measure(switch, load))
+            rate = max(int(closed["mpps"] * 1e6 / 2 * part / 100), 1)
+            report = generator.run(switch, replace(load, window=0, warmup=0), "--latency", "--rate", rate)
             found = report.get("latency_us") or {}
             if not found:
                 raise Failed("no frame came back with a time stamp")
@@ -156,7 +192,7 @@ def latency(bench):
             return {**values, "lost": 100 * report["loss"], "mpps": report["total"]["rx_pps"] / 1e6}
 
         for part in (10, 50, 90):
-            turn.figure(f"at {part} %", lambda switch, part=part: measure(switch, part), "rspktgen")
+            turn.figure(f"at {part} %", lambda switch, part=part, measure=measure: measure(switch, part), "rspktgen")
 
 
 def wakeup(bench):
@@ -165,9 +201,9 @@ def wakeup(bench):
 
         def measure(switch):
             generator = Rspktgen(bench.place)
-            load = Load(ring="packed", window=0, warmup=0, seconds=4.0)
-            generator.wake(switch, Load(ring="packed"))
-            report = generator.run(switch, load, "--latency", "--rate", "5")
+            load = Load(ring="packed", one_way=True, warmup=0, times=3.0)
+            generator.warm_up(switch, load)
+            report = generator.run(switch, replace(load, window=0), "--latency", "--rate", "5")
             found = report.get("latency_us")
             if not found:
                 raise Failed("no frame came back with a time stamp")
@@ -181,9 +217,9 @@ def wakeup(bench):
 
 
 def loading(bench):
-    """100 000 flows loaded through the command line tool, and one more; memory that each takes, and each port."""
+    """100 000 flows loaded through the command line tool, and one more; the CPU and memory that they take."""
     rules = many_rules(100_000)
-    for turn in bench.alternate(Setup(rules=PORT_RULES), only=("ringswitch", "ovs-dpdk"), rounds=1):
+    for turn in bench.alternate(Setup(), only=VIRTUAL, rounds=2):
 
         def measure(switch):
             rss, cpu, start = switch.program.rss_bytes(), switch.program.cpu_seconds(), time.monotonic()
@@ -196,52 +232,39 @@ def loading(bench):
             return {"s": took, "cpu_s": used, "bytes_per_flow": grown / len(rules), "one_more_ms": 1e3 * one}
 
         turn.figure("100 000 flows", measure)
-    for turn in bench.alternate(Setup(), only=("ringswitch", "ovs-dpdk"), rounds=1):
 
-        def measure_ports(switch):
-            rss = switch.program.rss_bytes()
-            switch.stop()
-            switch.start(Setup(guests=34))
-            return {"kib_per_port": (switch.program.rss_bytes() - rss) / 32 / 1024}
 
-        turn.figure("a port without guest", measure_ports)
+def memory(bench):
+    """Memory of a port: that of 34 ports without that of two, before and after their guests come."""
+    for turn in bench.alternate(Setup(), only=VIRTUAL, rounds=2):
+
+        def grown(switch, connected):
+            rss = []
+            for count in (2, 34):
+                switch.stop()
+                switch.start(Setup(guests=count))
+                with silent_guests(bench, switch, range(1, count + 1) if connected else ()):
+                    rss.append(switch.program.rss_bytes())
+            return {"kib_per_port": (rss[1] - rss[0]) / 32 / 1024}
+
+        turn.figure("a port without guest", lambda switch, grown=grown: grown(switch, False))
+        turn.figure("a port with a guest", lambda switch, grown=grown: grown(switch, True))
 
 
 def nic(bench):
-    """Over AF_XDP on a veth pair: the generator's end is a packet socket, so it is the slower side; cycles tell."""
-    makers = {
-        "guest and NIC": (Setup(guests=1, netdevs=("rsb0",), rules=PORT_RULES), 1, ("rsb1",)),
-        "NIC and NIC": (Setup(guests=0, netdevs=("rsb0", "rsb2"), rules=PORT_RULES), 0, ("rsb1", "rsb3")),
+    """Network devices (veths; by AF_XDP, but for the Linux bridge). The generator's end is a packet socket, so it is the
+    slower side; cycles tell. The kernel's part, softirqs, comes on top of a switch's cycles with AF_XDP, and is all that the
+    bridge takes."""
+    places = {
+        "guest and NIC": (Setup(guests=1, netdevs=1), 1),
+        "NIC and NIC": (Setup(guests=0, netdevs=2), 0),
     }
-    for case, (setup, guests, stations) in makers.items():
-        for turn in bench.alternate(setup, only=("ringswitch", "ovs-dpdk")):
+    for case, (setup, guests) in places.items():
+        stations = tuple(theirs for _, theirs in setup.veths())
+        for turn in bench.alternate(setup):
             for size in ("64", "1500"):
-
-                def measure(switch, size=size):
-                    load = Load(size=size, ring="packed", guests=guests, netdevs=stations, window=128)
-                    return Rspktgen(bench.place).measure(switch, load)
-
-                with veths(setup.netdevs, stations):
-                    turn.figure(f"{case} {size} B", measure, "rspktgen")
-                    turn.stop()
-
-
-class veths:
-    """Pairs of veths, one end for the switch and one for the generator, quiet: no IPv6, no ARP."""
-
-    def __init__(self, ours, theirs):
-        self.pairs = list(zip(ours, theirs))
-
-    def __enter__(self):
-        for ours, theirs in self.pairs:
-            run(["ip", "link", "add", ours, "type", "veth", "peer", "name", theirs])
-            for name in (ours, theirs):
-                run(["sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1"])
-                run(["ip", "link", "set", name, "arp", "off", "up"])
-
-    def __exit__(self, *_):
-        for ours, _ in self.pairs:
-            subprocess.run(["ip", "link", "del", ours], capture_output=True)
+                load = Load(size=size, ring="packed", guests=guests, netdevs=stations, window=128, times=2.0)
+                turn.load(f"{case} {size} B", load)
 
 
 @dataclass(frozen=True)
@@ -261,10 +284,12 @@ SCENARIOS = {
     "macs": Scenario(macs),
     "tuples": Scenario(tuples),
     "acl": Scenario(acl),
+    "setup": Scenario(flow_setup, ("cycles", "kflows", "lost")),
     "ports": Scenario(ports),
     "explosion": Scenario(explosion, ("cycles", "alone", "kept", "mpps")),
     "latency": Scenario(latency, ("p50", "p99", "p99_9", "mpps", "lost")),
     "wakeup": Scenario(wakeup, ("p50", "max", "idle_cpu")),
-    "loading": Scenario(loading, ("s", "cpu_s", "bytes_per_flow", "one_more_ms", "kib_per_port")),
-    "nic": Scenario(nic),
+    "loading": Scenario(loading, ("s", "cpu_s", "bytes_per_flow", "one_more_ms")),
+    "memory": Scenario(memory, ("kib_per_port",)),
+    "nic": Scenario(nic, ("cycles", "mpps", "busy", "softirq")),
 }

@@ -1,11 +1,13 @@
 """The switches: each is started with the same ports and rules, measured, and stopped.
 
-A switch has `SETUP` ports that are vhost-user servers (`socket(n)`, n from 1), and in NIC scenarios netdevs by AF_XDP behind
-them. `usage()` tells what its polling core did since the start: packets, cycles spent on them, all cycles.
+A switch has ports that are vhost-user servers (`socket(n)`, n from 1), and behind them netdevs, as `Setup` says. `usage()`
+tells what its core did since the start: packets, cycles spent on them, cycles left over.
 """
 
+import contextlib
 import json
 import os
+import platform
 import re
 import shutil
 import time
@@ -25,11 +27,15 @@ class Setup:
     """What a switch is to look like."""
 
     guests: int = 2
-    netdevs: tuple = ()
+    netdevs: int = 0  # veths, the generator at their other ends
     rules: tuple = PORT_RULES
     mac_table: int = 8192
     mtu: int = 1500
     sleeps: bool = False  # an idle ringswitch may sleep; others cannot
+
+    def veths(self):
+        """The pairs' names: the switch's end, the generator's end."""
+        return [(f"rsb{n}", f"rsg{n}") for n in range(self.netdevs)]
 
 
 @dataclass
@@ -50,18 +56,24 @@ class Place:
     generator_cpu: int = 0
     ovs_prefix: str = ""
     hugepages: bool = True
+    seconds: float = 1.5  # that a measurement lasts
     programs: Path = field(default_factory=lambda: host.ROOT / "target" / "release")
 
 
 class Switch:
     name = ""
-    learns = True
     program = None
 
     def __init__(self, place):
         self.place = place
-        self.dir = host.directory() / self.name
-        self.dir.mkdir(exist_ok=True)
+
+    @property
+    def dir(self):
+        return host.directory() / self.name
+
+    def plays(self, _setup):
+        """False when it has no such ports or rules."""
+        return True
 
     def socket(self, number):
         return self.dir / f"p{number}"
@@ -82,10 +94,8 @@ class Ringswitch(Switch):
 
     def start(self, setup):
         port = '[bridges.br0.ports.{0}]\ntype = "{1}"\nofport_request = {2}\n{3}\n'
-        ports = [
-            port.format(f"p{n}", "vhost-user", n, f'path = "{self.socket(n)}"') for n in range(1, setup.guests + 1)
-        ]
-        ports += [port.format(name, "afxdp", setup.guests + 1 + i, "") for i, name in enumerate(setup.netdevs)]
+        ports = [port.format(f"p{n}", "vhost-user", n, f'path = "{self.socket(n)}"') for n in range(1, setup.guests + 1)]
+        ports += [port.format(name, "afxdp", setup.guests + 1 + i, "") for i, (name, _) in enumerate(setup.veths())]
         config = (
             f'[workers]\ncpus = [{self.place.switch_cpu}]\nidle = "{"sleep" if setup.sleeps else "spin"}"\n'
             f"cache-entries = {1 << 20 if setup.mac_table > 8192 else 1 << 17}\n"
@@ -174,7 +184,7 @@ class Ovs(Switch):
         for n in range(1, setup.guests + 1):
             words += ["--", "add-port", "br0", f"p{n}", "--", "set", "interface", f"p{n}", "type=dpdkvhostuser"]
             words += [f"ofport_request={n}", f"mtu_request={setup.mtu}"]
-        for i, name in enumerate(setup.netdevs):
+        for i, (name, _) in enumerate(setup.veths()):
             words += ["--", "add-port", "br0", name, "--", "set", "interface", name, "type=afxdp"]
             words += [f"ofport_request={setup.guests + 1 + i}", "options:n_rxq=1"]
         self.vsctl(*words)
@@ -214,19 +224,21 @@ class TestpmdIo(Switch):
     """DPDK's vhost library with nothing between its two ports: what a switch costs that does not switch."""
 
     name = "testpmd-io"
-    learns = False
+
+    def plays(self, setup):
+        return setup.guests == 2 and not setup.netdevs and setup.rules in (PORT_RULES, NORMAL)
 
     def version(self):
         if not shutil.which("dpdk-testpmd"):
             raise Failed("dpdk-testpmd is not installed (dpdk-dev)")
         return f"DPDK {run(['dpkg-query', '-W', '-f', '${Version}', 'dpdk-dev'])}"
 
-    def start(self, setup):
-        if setup.guests != 2 or setup.netdevs or setup.rules not in (PORT_RULES, NORMAL):
-            raise Failed("testpmd only forwards between two guests")
+    def start(self, _setup):
         place = self.place
         huge = place.hugepages and host.free_hugepages() >= 256
-        command = ["dpdk-testpmd", "--lcores", f"0@{place.generator_cpu},1@{place.switch_cpu}", "--no-pci"]
+        # Statistics are printed through a buffer that a file would only get when it is full.
+        command = ["stdbuf", "-oL", "dpdk-testpmd", "--no-pci"]
+        command += ["--lcores", f"0@{place.generator_cpu},1@{place.switch_cpu}"]
         command += ["--in-memory"] if huge else ["--no-huge"]
         command += ["-m", "512", "--no-telemetry", "--file-prefix=rsb-io"]
         command += [f"--vdev=eth_vhost{n - 1},iface={self.socket(n)}" for n in (1, 2)]
@@ -234,9 +246,6 @@ class TestpmdIo(Switch):
         command += ["--record-core-cycles", "--rxd=256", "--txd=256", "--no-mlockall"]
         self.program = Program(self.name, command, stdin=-1)
         self.program.wait_until("start", lambda: PROMPT in self.program.text(), 30)
-
-    def set_rules(self, rules):
-        pass
 
     def usage(self):
         """testpmd counts cycles only of calls that found packets; how many it polled in vain follows from the clock."""
@@ -248,4 +257,39 @@ class TestpmdIo(Switch):
         return Usage(packets, busy, int(time.monotonic() * host.cycles_per_second()) - busy)
 
 
-SWITCHES = {switch.name: switch for switch in (Ringswitch, Ovs, TestpmdIo)}
+class LinuxBridge(Switch):
+    """The kernel's bridge. It works in softirqs: those that take frames from the generator are steered to the switch's CPU,
+    those that hand frames to the generator to the generator's."""
+
+    name = "linux-bridge"
+    setup = Setup()
+
+    def plays(self, setup):
+        return setup.guests == 0 and setup.netdevs == 2 and setup.rules in (PORT_RULES, NORMAL)
+
+    def version(self):
+        return f"Linux {platform.release()}"
+
+    def start(self, setup):
+        self.setup = setup
+        run(["ip", "link", "add", "rsbr", "type", "bridge", "forward_delay", "0", "mcast_snooping", "0"])
+        run(["sysctl", "-qw", "net.ipv6.conf.rsbr.disable_ipv6=1"])
+        for ours, theirs in setup.veths():
+            run(["ip", "link", "set", ours, "master", "rsbr"])
+            host.steer(ours, self.place.switch_cpu)
+            host.steer(theirs, self.place.generator_cpu)
+        run(["ip", "link", "set", "rsbr", "up"])
+
+    def usage(self):
+        """It is idle whenever its CPU is in no softirq."""
+        links = (json.loads(run(["ip", "-j", "-s", "link", "show", name]))[0] for name, _ in self.setup.veths())
+        packets = sum(link["stats64"]["rx"]["packets"] for link in links)
+        busy = host.softirq_cycles(self.place.switch_cpu)
+        return Usage(packets, busy, int(time.monotonic() * host.cycles_per_second()) - busy)
+
+    def stop(self):
+        with contextlib.suppress(Failed):
+            run(["ip", "link", "del", "rsbr"])
+
+
+SWITCHES = {switch.name: switch for switch in (Ringswitch, Ovs, TestpmdIo, LinuxBridge)}
