@@ -80,7 +80,8 @@ fn main() -> ExitCode {
     };
     if args.check_config {
         let ports: usize = wanted.bridges.values().map(|bridge| bridge.ports.len()).sum();
-        println!("{} bridges, {ports} ports: no errors", wanted.bridges.len());
+        let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+        println!("{}, {}: no errors", count(wanted.bridges.len(), "bridge"), count(ports, "port"));
         return ExitCode::SUCCESS;
     }
     match serve(args, wanted, cpus) {
@@ -95,7 +96,12 @@ fn main() -> ExitCode {
 fn serve(args: Args, wanted: model::Switch, cpus: Vec<usize>) -> Result<(), Box<dyn std::error::Error>> {
     let socket = args.socket.unwrap_or_else(default_socket);
     if let Some(directory) = socket.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        std::fs::create_dir_all(directory).map_err(|error| {
+            let directory = directory.display();
+            format!(
+                "cannot make the directory of the control socket, {directory}: {error}; --socket PATH has it elsewhere"
+            )
+        })?;
     }
     if let Err(error) = raise_open_files() {
         warn!("raising the limit of open files: {error}");
