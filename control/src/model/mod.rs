@@ -8,12 +8,14 @@
 
 mod check;
 mod column;
+mod help;
 mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use check::{Place, Problem, check};
 pub use column::{ColumnError, Record, bridge_column, port_column};
+pub use help::settings_help;
 pub use ringswitch_dataplane::flow::near_miss;
 pub use schema::{Expect, PortType, SETTINGS, Scope, Setting, Settings, Value, find};
 
