@@ -75,6 +75,7 @@ fn run(args: Args, more: Vec<Command>) -> Result<String, Failure> {
     });
     let commands: Vec<Configure> = commands.collect::<Result<_, _>>()?;
     let result = call(&socket, &Call::Transact { commands: commands.clone() })?;
+    warn(&commands, &socket);
     if args.json {
         return Ok(print::json(&result));
     }
@@ -135,12 +136,35 @@ fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
         command => {
             let command = configure(command).map_err(|()| Failure::Usage("not a command".to_owned()))?;
             let result = call(socket, &Call::Transact { commands: vec![command.clone()] })?;
+            warn(std::slice::from_ref(&command), socket);
             let answer = result.get(0).unwrap_or(&Value::Null);
             return if json { Ok(print::json(answer)) } else { print::answer(&command, answer).map_err(refused) };
         }
     };
     let result = call(socket, &asked)?;
     if json { Ok(print::json(&result)) } else { print::result(&asked, &result).map_err(refused) }
+}
+
+/// Says which of the new ports wait for a netdev: that is allowed, and mostly a slip of the finger. As with `ovs-vsctl` the
+/// command succeeded.
+fn warn(commands: &[Configure], socket: &Path) {
+    let get = |port: &String| Configure::Get {
+        table: "interface".to_owned(),
+        record: port.clone(),
+        columns: ["type", "link_state", "status:link"].map(str::to_owned).to_vec(),
+        if_exists: true,
+    };
+    let new = commands.iter().filter_map(|command| match command {
+        Configure::AddPort { port, .. } => Some(port),
+        _ => None,
+    });
+    for port in new {
+        let Ok(answer) = call(socket, &Call::Transact { commands: vec![get(port)] }) else { continue };
+        let row = &answer[0];
+        if row["type"] == "afxdp" && row["link_state"] == "down" {
+            eprintln!("rsctl: port {port} is down: {}", row["status:link"].as_str().unwrap_or("no reason known"));
+        }
+    }
 }
 
 /// A command that can be part of a transaction.
