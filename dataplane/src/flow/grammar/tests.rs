@@ -101,6 +101,8 @@ const FLOWS: &[&str] = &[
     "eth_src=00:00:00:00:00:01,eth_type=0x86dd,ip_proto=58,icmpv6_type=135,actions=1",
     "ip,ip,dl_type=0x800,actions=dec_ttl()",
     "dl_vlan=3,in_port=2,ip,nw_dst=10.0.0.1,priority=3 actions=output=1,,2",
+    "ip,nw_src=157.2.155.203/7.15.100.89,nw_dst=1.2.3.4/0.0.0.1,actions=1",
+    "ipv6,ipv6_src=::1/::1,actions=1",
     // Behind a zero numbers are octal, those of ports apart.
     "priority=010,tcp,tp_dst=0120,nw_ttl=077,dl_vlan=017,in_port=010,actions=mod_vlan_vid:012,output:011,07",
 ];
