@@ -7,6 +7,11 @@ BUILD_PACKAGES := gcc libc6-dev make pkg-config m4 clang libelf-dev zlib1g-dev l
 RUN_PACKAGES := iproute2 iputils-ping ethtool iperf3 tcpdump
 TEST_PACKAGES := $(RUN_PACKAGES) dpdk-dev openvswitch-switch-dpdk
 
+# Where the built programs are, and where `make install` puts them.
+BIN ?= target/release
+PREFIX ?= /usr/local
+COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_completions.d
+
 .PHONY: help packages build demo test check bench bench-vs-ovs bench-count install
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -39,7 +44,12 @@ bench-count: ## instructions per packet, counted
 	@./configs/packages.sh $(BUILD_PACKAGES) valgrind
 	./benches/count
 
-install: build ## programs, unit file and completions under /usr/local
-	install -D -m 755 target/release/ringswitchd target/release/rsctl target/release/rspktgen -t $(DESTDIR)/usr/local/bin
-	install -D -m 644 configs/ringswitch.service -t $(DESTDIR)/usr/local/lib/systemd/system
+install: build ## programs, unit file and completions (bash, zsh, fish) under PREFIX [/usr/local]
+	install -D -m 755 $(BIN)/ringswitchd $(BIN)/rsctl $(BIN)/rspktgen -t $(DESTDIR)$(PREFIX)/bin
+	install -D -m 644 configs/ringswitch.service -t $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed -i 's|/usr/local|$(PREFIX)|' $(DESTDIR)$(PREFIX)/lib/systemd/system/ringswitch.service
 	install -D -m 644 configs/minimal.toml $(DESTDIR)/etc/ringswitch/ringswitch.toml.example
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,$(COMPLETIONS))
+	$(BIN)/rsctl completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/rsctl
+	$(BIN)/rsctl completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rsctl
+	$(BIN)/rsctl completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rsctl.fish

@@ -10,7 +10,7 @@ use ringswitch_control::config;
 use ringswitch_control::daemon::{Daemon, Notice};
 use ringswitch_control::dataplane::Switch;
 use ringswitch_control::engine::Engine;
-use ringswitch_control::model;
+use ringswitch_control::model::{self, PortType, Scope, settings_help};
 use ringswitch_control::rpc::default_socket;
 use ringswitch_dataplane::port::PortEvents;
 use ringswitch_dataplane::sys::affinity::allowed_cpus;
@@ -24,6 +24,38 @@ use tracing_subscriber::EnvFilter;
 const EXIT_NOT_CONFIGURED: u8 = 6;
 
 const ABOUT: &str = "A userspace virtual switch for hosts that run virtual machines.";
+
+const CONFIGURATION: &str = "\
+CONFIGURATION
+  TOML. A bridge without flows has one, `priority=0 actions=NORMAL`: it learns addresses and floods. Flows are written as for
+  ovs-ofctl, and may name ports. What is wrong with the file is told by line and column.
+
+    [workers]
+    cpus = [2, 3]
+    [bridges.br0]
+    flows = [\"priority=100,tcp,tp_dst=22 actions=drop\", \"priority=0 actions=NORMAL\"]
+    [bridges.br0.ports.vm1]
+    type = \"vhost-user\"
+    path = \"/run/ringswitch/vm1.sock\"
+
+";
+
+/// What stands behind the options in `--help`.
+fn more() -> String {
+    let keys = |title: &str, scope: &dyn Fn(Scope) -> bool| format!("{title}\n{}\n", settings_help("", scope));
+    let of = |port_type| move |scope| matches!(scope, Scope::Options(types) if types.contains(&port_type));
+    [
+        CONFIGURATION.to_owned(),
+        keys("KEYS OF [workers]  (a change needs a restart)", &|scope| scope == Scope::Workers),
+        keys("KEYS OF [bridges.NAME], beside flows and ports", &|scope| scope == Scope::BridgeOther),
+        keys("KEYS OF [bridges.NAME.ports.NAME]", &|scope| matches!(scope, Scope::Port | Scope::Interface)),
+        keys("THE SAME, OF type vhost-user", &of(PortType::VhostUser)),
+        keys("THE SAME, OF type afxdp", &of(PortType::AfXdp)),
+        keys("THE SAME, OF type tap AND internal", &of(PortType::Tap)),
+        MORE.to_owned(),
+    ]
+    .concat()
+}
 
 const MORE: &str = "\
 SIGNALS
@@ -40,7 +72,7 @@ EXAMPLES
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "ringswitchd", version, about = ABOUT, after_help = MORE)]
+#[command(name = "ringswitchd", version, about = ABOUT, after_help = more())]
 struct Args {
     /// Configuration file; without, the switch starts empty
     #[arg(short, long, value_name = "FILE")]
@@ -80,7 +112,8 @@ fn main() -> ExitCode {
     };
     if args.check_config {
         let ports: usize = wanted.bridges.values().map(|bridge| bridge.ports.len()).sum();
-        println!("{} bridges, {ports} ports: no errors", wanted.bridges.len());
+        let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+        println!("{}, {}: no errors", count(wanted.bridges.len(), "bridge"), count(ports, "port"));
         return ExitCode::SUCCESS;
     }
     match serve(args, wanted, cpus) {
@@ -95,7 +128,12 @@ fn main() -> ExitCode {
 fn serve(args: Args, wanted: model::Switch, cpus: Vec<usize>) -> Result<(), Box<dyn std::error::Error>> {
     let socket = args.socket.unwrap_or_else(default_socket);
     if let Some(directory) = socket.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        std::fs::create_dir_all(directory).map_err(|error| {
+            let directory = directory.display();
+            format!(
+                "cannot make the directory of the control socket, {directory}: {error}; --socket PATH has it elsewhere"
+            )
+        })?;
     }
     if let Err(error) = raise_open_files() {
         warn!("raising the limit of open files: {error}");

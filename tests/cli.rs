@@ -194,3 +194,58 @@ fn a_file_with_errors_is_refused_with_every_place() {
         ]
     );
 }
+
+#[test]
+fn flows_are_taken_from_standard_input_and_shown_by_the_names_of_ports() {
+    let daemon = Daemon::start(Some(TWO_PORTS));
+    let lines = "# two\nadd priority=7,tcp,in_port=vm1 actions=vm2 # there\n\npriority=8,udp actions=vm1\n";
+    daemon.ok_with_input(&["add-flows", "rst-br0", "-"], lines);
+    let by_name = " priority=8,udp actions=output:vm1\n priority=7,tcp,in_port=vm1 actions=output:vm2\n priority=0 actions=NORMAL\n";
+    assert_eq!(daemon.ok(&["--no-stats", "--names", "dump-flows", "rst-br0"]), by_name);
+    assert_eq!(
+        daemon.ok(&["dump-flows", "--no-stats", "--strict", "rst-br0", "priority=7,tcp,in_port=1"]),
+        " priority=7,tcp,in_port=1 actions=output:2\n"
+    );
+    daemon.ok_with_input(&["mod-flows", "rst-br0", "-"], "tcp actions=drop\n# no more\nudp actions=drop\n");
+    daemon.ok_with_input(&["--strict", "del-flows", "rst-br0", "-"], "priority=8,udp\n");
+    daemon.ok_with_input(&["del-flows", "rst-br0", "-"], "icmp\n");
+    let left = " priority=7,tcp,in_port=1 actions=drop\n priority=0 actions=NORMAL\n";
+    assert_eq!(daemon.ok(&["--no-stats", "dump-flows", "rst-br0"]), left);
+
+    fs::write(daemon.path("flows"), b"tcp actions=drop\n\xff\n").unwrap();
+    assert_eq!(daemon.refused(&["add-flows", "rst-br0", "DIR/flows"]), "DIR/flows: line 2: not UTF-8");
+    assert_eq!(daemon.run(&["add-flow", "rst-br0", " "]).status.code(), Some(2), "an empty flow is none");
+    assert_eq!(daemon.ok(&["--no-stats", "dump-flows", "rst-br0"]), left);
+}
+
+#[test]
+fn a_port_without_its_netdev_is_added_and_the_operator_told() {
+    let daemon = Daemon::start(Some(TWO_PORTS));
+    let output = daemon.run(&["add-port", "rst-br0", "typo0", "type=afxdp"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("Operation not permitted") {
+        return eprintln!("skipped: AF_XDP needs root");
+    }
+    assert!(output.status.success());
+    assert_eq!(said, "rsctl: port typo0 is down: no such netdev\n");
+    assert_eq!(daemon.ok(&["get", "interface", "rst-br0", "ofport"]), "65534\n");
+}
+
+#[test]
+fn a_reload_that_names_an_unknown_owner_or_other_workers_leaves_sockets_alone() {
+    let daemon = Daemon::start(Some(TWO_PORTS));
+    let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(daemon.path(name)).unwrap());
+    let before = (inode("vm1.sock"), inode("vm2.sock"));
+    daemon.write(
+        &TWO_PORTS
+            .replace("type = ", "queues = 2\ntype = ")
+            .replace("DIR/vm2.sock\"", "DIR/vm2.sock\"\ngroup = \"nobdy\""),
+    );
+    assert_eq!(daemon.refused(&["reload"]), "port vm2: no group named nobdy");
+    daemon.write(&format!("[workers]\nidle = \"spin\"\n{TWO_PORTS}"));
+    assert_eq!(
+        daemon.refused(&["reload"]),
+        "[workers] cannot change while the daemon runs, restart it (idle is spin, was unset at the start)"
+    );
+    assert_eq!((inode("vm1.sock"), inode("vm2.sock")), before);
+}

@@ -99,6 +99,14 @@ impl Drop for Switch {
 }
 
 impl Dataplane for Switch {
+    fn check_port(&self, name: &str, port: &Port) -> Result<(), String> {
+        match port.port_type() {
+            Some(PortType::VhostUser) => options::vhost(&port.settings).map(drop),
+            Some(PortType::AfXdp) => options::xdp(name, &port.settings).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     fn open_port(&mut self, id: PortId, name: &str, port: &Port) -> Result<(), String> {
         let known = self.ports.remove(&id);
         let lanes = self.workers.count();
@@ -283,10 +291,11 @@ fn open(name: &str, port: &Port, context: PortContext) -> Result<Device, String>
         }
         Some(PortType::AfXdp) => {
             let options = options::xdp(name, &port.settings)?;
-            XdpPort::open(options, context).map(Device::Xdp).map_err(|error| chain(&error))
+            XdpPort::open(options, context).map(Device::Xdp).map_err(|error| chain_of_netdev(&error))
         }
         Some(PortType::Tap | PortType::Internal) => {
-            TapPort::open(options::tap(name, &port.settings), context).map(Device::Tap).map_err(|error| chain(&error))
+            let options = options::tap(name, &port.settings);
+            TapPort::open(options, context).map(Device::Tap).map_err(|error| chain_of_netdev(&error))
         }
         None => Err("it has no type".to_owned()),
     }
@@ -301,6 +310,17 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The same for a netdev's port, which takes rights that a daemon may lack.
+fn chain_of_netdev(error: &dyn Error) -> String {
+    let text = chain(error);
+    let system = ["Operation not permitted", "Permission denied"];
+    if system.iter().any(|refusal| text.contains(refusal)) {
+        format!("{text}; it needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF")
+    } else {
+        text
+    }
 }
 
 fn now_s() -> u32 {

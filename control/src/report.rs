@@ -60,7 +60,7 @@ pub struct FlowReport {
     pub idle_ms: u64,
     /// Its priority.
     pub priority: u16,
-    /// What it matches; empty for everything.
+    /// What it matches, without the priority; empty for everything.
     pub matches: String,
     /// What it does.
     pub actions: String,

@@ -4,23 +4,41 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
+use ringswitch_control::model::{PortType, Scope, settings_help};
 
 const ABOUT: &str = "Controls a running ringswitchd, in the words of ovs-vsctl, ovs-ofctl and ovs-appctl.";
 
-const EXAMPLES: &str = "\
+const TRANSACTIONS: &str = "\
 TRANSACTIONS
   Commands that configure (add-br, del-br, add-port, del-port, set) may be joined with `--`. All of them happen, or none.
   Queries among them (get, list-br, list-ports, show) see the result.
 
-COLUMNS
-  port        tag, trunks, vlan_mode (access, trunk, native-tagged, native-untagged)
-  interface   type (vhost-user, afxdp, tap, internal), ofport_request, mtu_request, admin_state, options:NAME;
-              read only: ofport, link_state, statistics, status, error
-  bridge      other_config:mac-table-size, other_config:mac-aging-time
-  Options of vhost-user: path, mode (server, client), owner, group, permissions, queues, packed, mrg-rxbuf, indirect,
-  event-idx, in-order. Of afxdp: netdev, n_rxq, xdp-mode, busy-poll, frames. Of tap and internal: netdev.
-  `column=[]` clears a column.
+";
 
+/// What `set` and `add-port` take and `get` prints.
+fn columns() -> String {
+    let part = |title: &str, prefix: &str, scope: &dyn Fn(Scope) -> bool| {
+        format!("{title}\n{}\n", settings_help(prefix, scope))
+    };
+    let of = |port_type| move |scope| matches!(scope, Scope::Options(types) if types.contains(&port_type));
+    [
+        part("COLUMNS OF A BRIDGE", "other_config:", &|scope| scope == Scope::BridgeOther),
+        part("COLUMNS OF A PORT", "", &|scope| scope == Scope::Port),
+        part("COLUMNS OF AN INTERFACE", "", &|scope| scope == Scope::Interface),
+        part("  of type vhost-user also", "options:", &of(PortType::VhostUser)),
+        part("  of type afxdp also", "options:", &of(PortType::AfXdp)),
+        part("  of type tap and internal also", "options:", &of(PortType::Tap)),
+        "  Read only: ofport, link_state, statistics, status, error.\n  `COLUMN=[]` goes back to the default.\n"
+            .to_owned(),
+    ]
+    .concat()
+}
+
+fn more() -> String {
+    format!("{TRANSACTIONS}{}\n{EXAMPLES}", columns())
+}
+
+const EXAMPLES: &str = "\
 EXAMPLES
   Two guests on a bridge, the second one on VLAN 10:
     rsctl add-br br0 -- add-port br0 vm1 -- set interface vm1 type=vhost-user options:path=/run/ringswitch/vm1.sock
@@ -31,6 +49,7 @@ EXAMPLES
     rsctl add-flow br0 'priority=100,tcp,tp_dst=22 actions=drop'
     rsctl add-flows br0 flows.txt
     rsctl del-flows br0 tcp
+    rsctl dump-flows br0 cookie=0x10/0xf0
   What happens:
     rsctl show
     rsctl dump-ports br0
@@ -44,7 +63,7 @@ EXIT STATUS
 
 /// See [`ABOUT`].
 #[derive(Debug, Parser)]
-#[command(name = "rsctl", version, about = ABOUT, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "rsctl", version, about = ABOUT, after_help = more())]
 pub struct Args {
     /// The daemon's socket [default: /run/ringswitch/ringswitchd.sock; under $XDG_RUNTIME_DIR when not root]
     #[arg(short, long, env = "RINGSWITCH_SOCKET", value_name = "PATH", global = true)]
@@ -65,6 +84,7 @@ pub enum Command {
         /// Do nothing if it exists
         #[arg(long)]
         may_exist: bool,
+        /// The bridge's name, which its netdev gets too: at most 15 bytes
         bridge: String,
     },
     /// Delete a bridge and its ports
@@ -72,60 +92,92 @@ pub enum Command {
         /// Do nothing if it does not exist
         #[arg(long)]
         if_exists: bool,
+        /// The bridge's name
         bridge: String,
     },
     /// Print the names of all bridges
     ListBr,
-    /// Create a port; columns of port and interface and, without "options:", options may follow
+    /// Create a port
+    #[command(after_help = columns())]
     AddPort {
         /// Do nothing if it exists on this bridge
         #[arg(long)]
         may_exist: bool,
+        /// The bridge's name
         bridge: String,
+        /// The port's name; of an afxdp or tap port also its netdev's, unless netdev=NAME says another one
         port: String,
+        /// Columns of port and interface, such as type=vhost-user tag=10; options may lack their "options:"
         #[arg(value_name = "COLUMN=VALUE")]
         columns: Vec<String>,
     },
-    /// Delete a port, of BRIDGE or of whichever bridge has it
+    /// Delete a port
     DelPort {
         /// Do nothing if it does not exist
         #[arg(long)]
         if_exists: bool,
+        /// The port's name, of this bridge or of whichever has it
         #[arg(value_name = "[BRIDGE] PORT", num_args = 1..=2, required = true)]
         names: Vec<String>,
     },
     /// Print the names of a bridge's ports
-    ListPorts { bridge: String },
+    ListPorts {
+        /// The bridge's name
+        bridge: String,
+    },
     /// Set columns of a bridge, port or interface
+    #[command(after_help = columns())]
     Set {
+        /// bridge, port or interface, or the beginning of it
         table: String,
+        /// The name of the bridge or port
         record: String,
+        /// What to set, such as tag=10 or options:path=/run/vm1.sock
         #[arg(value_name = "COLUMN[:KEY]=VALUE", required = true)]
         columns: Vec<String>,
     },
-    /// Print columns of a bridge, port or interface; all of them when none is named
+    /// Print columns of a bridge, port or interface
+    #[command(after_help = columns())]
     Get {
         /// Print nothing if there is no such record, an empty line if there is no such key
         #[arg(long)]
         if_exists: bool,
+        /// bridge, port or interface, or the beginning of it
         table: String,
+        /// The name of the bridge or port
         record: String,
+        /// What to print, such as tag or statistics:rx_packets; all columns when none is named
         #[arg(value_name = "COLUMN[:KEY]")]
         columns: Vec<String>,
     },
     /// Print bridges, ports and their state at a glance
     Show,
-    /// Add a flow (`-` for many, one a line of standard input)
-    AddFlow { bridge: String, flow: String },
-    /// Add the flows of a file, one a line (`-` for standard input), or change others: lines may start with add, modify,
-    /// modify_strict, delete or delete_strict. All or none
-    AddFlows { bridge: String, file: PathBuf },
+    /// Add a flow
+    AddFlow {
+        /// The bridge's name
+        bridge: String,
+        /// The flow, as one argument, such as 'priority=100,tcp,tp_dst=22 actions=drop'; `-` for standard input, as add-flows
+        #[arg(value_parser = flow)]
+        flow: String,
+    },
+    /// Add the flows of a file, or change others, all or none
+    AddFlows {
+        /// The bridge's name
+        bridge: String,
+        /// A flow a line, `-` for standard input. A line may start with add, modify, modify_strict, delete or delete_strict;
+        /// behind # is a comment
+        file: PathBuf,
+    },
     /// Give matching flows other actions; add the flow when none matches
     ModFlows {
         /// Only the flow with exactly this match and priority
         #[arg(long)]
         strict: bool,
+        /// The bridge's name
         bridge: String,
+        /// Match and new actions, such as 'tcp actions=drop'; cookie=V/MASK selects, cookie=V is the new one; `-` for standard
+        /// input, one a line, all or none
+        #[arg(value_parser = flow)]
         flow: String,
     },
     /// Delete matching flows, or all
@@ -133,7 +185,9 @@ pub enum Command {
         /// Only the flow with exactly this match and priority
         #[arg(long)]
         strict: bool,
+        /// The bridge's name
         bridge: String,
+        /// Fields, cookie=V/MASK, out_port=PORT; all flows when not given; `-` for standard input, one a line, all or none
         #[arg(value_name = "MATCH")]
         flow: Option<String>,
     },
@@ -142,53 +196,107 @@ pub enum Command {
         /// Without statistics, as add-flows takes them
         #[arg(long)]
         no_stats: bool,
+        /// Ports by name
+        #[arg(long)]
+        names: bool,
+        /// Only the flow with exactly this match and priority
+        #[arg(long)]
+        strict: bool,
+        /// The bridge's name
         bridge: String,
+        /// Fields, cookie=V/MASK, out_port=PORT; all flows when not given
         #[arg(value_name = "MATCH")]
         flow: Option<String>,
     },
     /// Print the counters of a bridge's ports, and why packets were dropped
-    DumpPorts { bridge: String, port: Option<String> },
+    DumpPorts {
+        /// The bridge's name
+        bridge: String,
+        /// Only this port, by name or number
+        port: Option<String>,
+    },
     /// Show what goes through the ports now: packets, bits and drops per second, again and again
     Top {
         /// Only this bridge's ports
         bridge: Option<String>,
-        /// Seconds between two looks
+        /// Seconds between two looks, 0.1 to 3600
         #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
         interval: f64,
-        /// Stop after so many looks, and show how many are left
+        /// Stop after so many looks, and show how many are left [default: never]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
     },
     /// Print learned and static addresses
-    FdbShow { bridge: String },
+    FdbShow {
+        /// The bridge's name
+        bridge: String,
+    },
     /// Forget learned addresses
     FdbFlush {
+        /// The bridge's name
         bridge: String,
-        /// Only those behind this port
+        /// Only those behind this port, by name or number [default: all]
         #[arg(long)]
         port: Option<String>,
-        /// Only those of this VLAN
-        #[arg(long)]
+        /// Only those of this VLAN, 0 to 4095, 0 for untagged [default: all]
+        #[arg(long, value_parser = vlan())]
         vlan: Option<u16>,
     },
     /// Print what learning did so far
-    FdbStats { bridge: String },
+    FdbStats {
+        /// The bridge's name
+        bridge: String,
+    },
     /// Add a static address
-    FdbAdd { bridge: String, port: String, vlan: u16, mac: String },
+    FdbAdd {
+        /// The bridge's name
+        bridge: String,
+        /// The port that it is behind, by name or number
+        port: String,
+        /// Its VLAN, 0 to 4095, 0 for untagged
+        #[arg(value_parser = vlan())]
+        vlan: u16,
+        /// The address, such as 52:54:00:00:00:01
+        mac: String,
+    },
     /// Remove an address, static or learned
-    FdbDel { bridge: String, vlan: u16, mac: String },
+    FdbDel {
+        /// The bridge's name
+        bridge: String,
+        /// Its VLAN, 0 to 4095, 0 for untagged
+        #[arg(value_parser = vlan())]
+        vlan: u16,
+        /// The address
+        mac: String,
+    },
     /// Print what workers did: cycles per packet, load, cache hits
     WorkerStats,
     /// Print which worker polls which queue
     QueueShow,
-    /// Read the configuration file again, or another one, and apply what changed in it
-    Reload { file: Option<PathBuf> },
+    /// Read the configuration file again and apply what changed in it, all or nothing
+    Reload {
+        /// Another file, which is the daemon's from then on [default: the one it has]
+        file: Option<PathBuf>,
+    },
     /// Print what is running as a configuration file
     DumpConfig,
     /// Print the versions of rsctl and of the daemon
     Version,
     /// Print a completion script for a shell
-    Completions { shell: Shell },
+    Completions {
+        /// Whose; `make install` installs those of bash, zsh and fish
+        shell: Shell,
+    },
+}
+
+fn vlan() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(0..=4095)
+}
+
+/// A flow's text, which is the daemon's to read; only that there is one is checked here.
+fn flow(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() { Err("expected a flow, such as 'tcp actions=drop'".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -213,6 +321,23 @@ pub fn parse(words: &[String]) -> Result<(Args, Vec<Command>), clap::Error> {
     Ok((first, more))
 }
 
+/// What clap says, in one line: what is wrong, what was probably meant, and how it is used.
+pub fn explain(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim);
+    let said: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+    let said = said.join(" ");
+    let mut line = said.strip_prefix("error: ").unwrap_or(&said).to_owned();
+    for rest in lines {
+        match rest.split_once(": ") {
+            Some(("tip", tip)) => line += &format!("; {tip}"),
+            Some(("Usage", usage)) if !usage.ends_with("<COMMAND>") => line += &format!("; usage: {usage}"),
+            _ => {}
+        }
+    }
+    line + " (see rsctl --help)"
+}
+
 /// The place of the command's name behind the options.
 fn command_at(piece: &[String]) -> Option<usize> {
     let mut index = 0;
@@ -226,10 +351,13 @@ fn command_at(piece: &[String]) -> Option<usize> {
     None
 }
 
+/// Options of commands that ovs-vsctl and ovs-ofctl have in front of them.
+const OF_COMMANDS: [&str; 5] = ["--may-exist", "--if-exists", "--strict", "--no-stats", "--names"];
+
 /// `--may-exist add-br br0`, as ovs-vsctl wants it, in the order that clap wants.
 fn in_order(mut piece: Vec<String>) -> Vec<String> {
     let command = command_at(&piece).unwrap_or(piece.len());
-    let of_command = |word: &String| matches!(word.as_str(), "--may-exist" | "--if-exists" | "--strict" | "--no-stats");
+    let of_command = |word: &String| OF_COMMANDS.contains(&word.as_str());
     let (moved, mut words): (Vec<String>, Vec<String>) = piece.drain(..command).partition(of_command);
     words.append(&mut piece);
     words.extend(moved);
@@ -263,5 +391,38 @@ mod tests {
         let (_, more) = parse(&words("add-br br0 -- --if-exists del-port br0 vm1 -- set port vm2 tag=1")).unwrap();
         assert!(matches!(&more[0], Command::DelPort { if_exists: true, names } if names.len() == 2));
         assert!(matches!(&more[1], Command::Set { columns, .. } if columns == &["tag=1"]));
+    }
+
+    #[test]
+    fn slips_of_the_finger_are_answered_with_what_was_meant_and_how_it_is_used() {
+        let cases = [
+            ("lst-br", ["unrecognized subcommand 'lst-br'", "'list-br'"]),
+            ("--jsn show", ["unexpected argument '--jsn'", "'--json'"]),
+            ("dump-flows br0 --nostats", ["unexpected argument '--nostats'", "'--no-stats'"]),
+            ("add-port br0", ["not provided: <PORT>", "usage: rsctl add-port <BRIDGE> <PORT>"]),
+            ("add-flow br0 tcp actions=drop", ["unexpected argument 'actions=drop'", "usage: rsctl add-flow"]),
+            ("fdb-flush br0 --vlan 5000", ["'5000'", "0..=4095"]),
+        ];
+        for (line, parts) in cases {
+            let said = explain(&parse(&words(line)).unwrap_err());
+            assert!(parts.iter().all(|part| said.contains(part)) && !said.contains('\n'), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn every_command_option_and_argument_is_explained() {
+        use clap::CommandFactory;
+        let program = Args::command();
+        for command in program.get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+            }
+        }
+        let help = more();
+        for setting in ringswitch_control::model::SETTINGS {
+            let told = help.contains(&format!("{}: {} [default: {}]", setting.help, setting.expects, setting.default));
+            assert!(told || setting.scope == Scope::Workers, "{} is not in rsctl --help", setting.name);
+        }
     }
 }

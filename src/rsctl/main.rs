@@ -25,10 +25,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            let text = error.to_string();
-            let said: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-            let said = said.join(" ");
-            eprintln!("rsctl: {} (see rsctl --help)", said.strip_prefix("error: ").unwrap_or(&said));
+            eprintln!("rsctl: {}", args::explain(&error));
             return ExitCode::from(2);
         }
     };
@@ -78,6 +75,7 @@ fn run(args: Args, more: Vec<Command>) -> Result<String, Failure> {
     });
     let commands: Vec<Configure> = commands.collect::<Result<_, _>>()?;
     let result = call(&socket, &Call::Transact { commands: commands.clone() })?;
+    warn(&commands, &socket);
     if args.json {
         return Ok(print::json(&result));
     }
@@ -110,10 +108,18 @@ fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
             let result = call(socket, &asked).map_err(|failure| failure.of_file(&file))?;
             return Ok(if json { print::json(&result) } else { String::new() });
         }
+        Command::ModFlows { strict, bridge, flow } if flow == "-" => {
+            let verb = if strict { "modify_strict" } else { "modify" };
+            Call::AddFlows { bridge, flows: lines_for(verb)? }
+        }
+        Command::DelFlows { strict, bridge, flow: Some(flow) } if flow == "-" => {
+            let verb = if strict { "delete_strict" } else { "delete" };
+            Call::AddFlows { bridge, flows: lines_for(verb)? }
+        }
         Command::ModFlows { strict, bridge, flow } => Call::ModFlows { bridge, flow, strict },
         Command::DelFlows { strict, bridge, flow } => Call::DelFlows { bridge, flow, strict },
-        Command::DumpFlows { no_stats, bridge, flow } => {
-            let result = call(socket, &Call::DumpFlows { bridge, flow })?;
+        Command::DumpFlows { no_stats, names, strict, bridge, flow } => {
+            let result = call(socket, &Call::DumpFlows { bridge, flow, strict, names })?;
             return if json { Ok(print::json(&result)) } else { print::flows(&result, no_stats).map_err(refused) };
         }
         Command::DumpPorts { bridge, port } => Call::DumpPorts { bridge, port },
@@ -130,12 +136,35 @@ fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
         command => {
             let command = configure(command).map_err(|()| Failure::Usage("not a command".to_owned()))?;
             let result = call(socket, &Call::Transact { commands: vec![command.clone()] })?;
+            warn(std::slice::from_ref(&command), socket);
             let answer = result.get(0).unwrap_or(&Value::Null);
             return if json { Ok(print::json(answer)) } else { print::answer(&command, answer).map_err(refused) };
         }
     };
     let result = call(socket, &asked)?;
     if json { Ok(print::json(&result)) } else { print::result(&asked, &result).map_err(refused) }
+}
+
+/// Says which of the new ports wait for a netdev: that is allowed, and mostly a slip of the finger. As with `ovs-vsctl` the
+/// command succeeded.
+fn warn(commands: &[Configure], socket: &Path) {
+    let get = |port: &String| Configure::Get {
+        table: "interface".to_owned(),
+        record: port.clone(),
+        columns: ["type", "link_state", "status:link"].map(str::to_owned).to_vec(),
+        if_exists: true,
+    };
+    let new = commands.iter().filter_map(|command| match command {
+        Configure::AddPort { port, .. } => Some(port),
+        _ => None,
+    });
+    for port in new {
+        let Ok(answer) = call(socket, &Call::Transact { commands: vec![get(port)] }) else { continue };
+        let row = &answer[0];
+        if row["type"] == "afxdp" && row["link_state"] == "down" {
+            eprintln!("rsctl: port {port} is down: {}", row["status:link"].as_str().unwrap_or("no reason known"));
+        }
+    }
 }
 
 /// A command that can be part of a transaction.
@@ -160,14 +189,26 @@ fn configure(command: Command) -> Result<Configure, ()> {
 }
 
 fn lines(file: &Path) -> Result<Vec<String>, Failure> {
-    let text = if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    let bytes = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
     } else {
-        std::fs::read_to_string(file)
+        std::fs::read(file)
     };
-    let text = text.map_err(|error| Failure::Refused(format!("{}: {error}", file.display())))?;
+    let bytes = bytes.map_err(|error| Failure::Refused(format!("{}: {error}", file.display())))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = sound.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        Failure::Refused(format!("{}: line {line}: not UTF-8", file.display()))
+    })?;
     Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// The lines of standard input, flows with this verb in front; blank lines and comments stay what they are.
+fn lines_for(verb: &str) -> Result<Vec<String>, Failure> {
+    let is_flow = |line: &String| !matches!(line.trim_start().as_bytes().first(), None | Some(b'#'));
+    let lines = lines("-".as_ref())?.into_iter();
+    Ok(lines.map(|line| if is_flow(&line) { format!("{verb} {line}") } else { line }).collect())
 }
 
 /// The daemon has another working directory.

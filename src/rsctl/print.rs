@@ -8,6 +8,7 @@ use ringswitch_control::report::{
     BridgeReport, Changed, FdbReport, FdbStats, FlowReport, LOCAL, PortStats, QueueReport, VersionReport, WorkerReport,
 };
 use ringswitch_control::rpc::Call;
+use ringswitch_dataplane::flow::DEFAULT_PRIORITY;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -132,7 +133,7 @@ fn flow_alone(flow: &FlowReport) -> String {
         let _ = write!(text, "cookie={:#x}, ", flow.cookie);
     }
     timeouts(&mut text, flow);
-    let _ = writeln!(text, "{}actions={}", spaced(&flow.matches), flow.actions);
+    let _ = writeln!(text, "{}actions={}", matches(flow), flow.actions);
     text
 }
 
@@ -144,8 +145,12 @@ fn timeouts(text: &mut String, flow: &FlowReport) {
     }
 }
 
-fn spaced(matches: &str) -> String {
-    if matches.is_empty() { String::new() } else { format!("{matches} ") }
+/// Priority and match, and a space when there is something.
+fn matches(flow: &FlowReport) -> String {
+    let priority = (flow.priority != DEFAULT_PRIORITY).then(|| format!("priority={}", flow.priority));
+    let parts = priority.into_iter().chain((!flow.matches.is_empty()).then(|| flow.matches.clone()));
+    let text = parts.collect::<Vec<_>>().join(",");
+    if text.is_empty() { text } else { text + " " }
 }
 
 fn flow(flow: &FlowReport) -> String {
@@ -159,7 +164,7 @@ fn flow(flow: &FlowReport) -> String {
         flow.bytes
     );
     timeouts(&mut text, flow);
-    let _ = writeln!(text, "idle_age={}, {}actions={}", flow.idle_ms / 1000, spaced(&flow.matches), flow.actions);
+    let _ = writeln!(text, "idle_age={}, {}actions={}", flow.idle_ms / 1000, matches(flow), flow.actions);
     text
 }
 

@@ -1,5 +1,7 @@
 //! A daemon of a test's own, and rsctl to ask it.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -73,6 +75,16 @@ impl Daemon {
         let output = self.run(words);
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs rsctl with this text as its standard input; it must succeed.
+    pub fn ok_with_input(&self, words: &[&str], input: &str) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rsctl"));
+        command.arg("--socket").arg(self.path("ctl.sock")).args(words).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Runs rsctl, which must be refused, and returns what it said.

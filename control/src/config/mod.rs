@@ -77,8 +77,19 @@ pub fn load(file: &Path, allowed_cpus: &[usize]) -> Result<Switch, ConfigErrors>
     if length > FILE_MAX {
         return Err(unreadable(format!("{length} bytes, at most {FILE_MAX} are read")));
     }
-    let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+    let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let at = Some(place(&String::from_utf8_lossy(sound)));
+        ConfigErrors { file: file.to_owned(), errors: vec![ConfigError { at, message: "not UTF-8".to_owned() }] }
+    })?;
     parse(&text, file, allowed_cpus)
+}
+
+/// Line and column, from 1, of what stands behind this text.
+fn place(before: &str) -> (usize, usize) {
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 /// The same for text that was read already; `file` is for messages.

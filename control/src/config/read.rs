@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::ConfigError;
+use super::{ConfigError, place};
 use crate::flows;
 use crate::model::{self, Bridge, Expect, Place, Port, Scope, Setting, Settings, Switch, Value, find, near_miss};
 
@@ -204,9 +204,7 @@ impl Reader<'_> {
         self.errors.sort_by_key(|(span, _)| span.start);
         let text = self.text;
         let errors = self.errors.into_iter().map(|(span, message)| {
-            let before = &text[..text.floor_char_boundary(span.start.min(text.len()))];
-            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-            let at = Some((before.matches('\n').count() + 1, before[line_start..].chars().count() + 1));
+            let at = Some(place(&text[..text.floor_char_boundary(span.start.min(text.len()))]));
             ConfigError { at, message }
         });
         Err(errors.collect())

@@ -146,3 +146,11 @@ fn every_example_is_a_configuration() {
     }
     assert!(loaded >= 5, "{loaded} examples");
 }
+
+#[test]
+fn a_file_that_is_not_text_is_refused_by_line_and_column() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"[bridges.br0]\n# \xc3\xa4 \xff\n").unwrap();
+    let errors = load(file.path(), &[0]).unwrap_err().errors;
+    assert_eq!(errors, [ConfigError { at: Some((2, 5)), message: "not UTF-8".to_owned() }]);
+}

@@ -134,8 +134,8 @@ pub fn vhost_status(status: &VhostStatus) -> BTreeMap<String, String> {
         ("connected".to_owned(), status.connected.to_string()),
         ("connections".to_owned(), status.connections.to_string()),
         ("requests".to_owned(), status.requests.to_string()),
-        ("features".to_owned(), format!("{:#x}", status.features)),
-        ("protocol_features".to_owned(), format!("{:#x}", status.protocol_features)),
+        ("features".to_owned(), bit_names(status.features, FEATURES)),
+        ("protocol_features".to_owned(), bit_names(status.protocol_features, PROTOCOL_FEATURES)),
         ("memory_regions".to_owned(), status.memory_regions.to_string()),
         ("memory_bytes".to_owned(), status.memory_bytes.to_string()),
     ]);
@@ -144,10 +144,39 @@ pub fn vhost_status(status: &VhostStatus) -> BTreeMap<String, String> {
         let words: Vec<_> = words.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
         shown.insert(format!("ring_{}", ring.index), format!("{} descriptors: {}", ring.size, words.join(" ")));
     }
+    if !status.rings.is_empty() {
+        let is_packed = status.features >> 34 & 1 != 0;
+        shown.insert("ring_type".to_owned(), if is_packed { "packed" } else { "split" }.to_owned());
+    }
     if !status.problem.is_empty() {
         shown.insert("problem".to_owned(), status.problem.clone());
     }
     shown
+}
+
+/// Features that a front-end may have accepted, by bit: virtio 1.2, 5.1.3 and 6.
+const FEATURES: &[(u32, &str)] = &[
+    (15, "mrg_rxbuf"),
+    (22, "mq"),
+    (26, "log_all"),
+    (28, "indirect_desc"),
+    (29, "event_idx"),
+    (30, "protocol_features"),
+    (32, "version_1"),
+    (34, "ring_packed"),
+    (35, "in_order"),
+];
+/// The same of the vhost-user protocol.
+const PROTOCOL_FEATURES: &[(u32, &str)] =
+    &[(0, "mq"), (1, "log_shmfd"), (3, "reply_ack"), (15, "configure_mem_slots"), (16, "status")];
+
+/// The names of the bits that are set; a bit without a name by its number.
+fn bit_names(bits: u64, names: &[(u32, &str)]) -> String {
+    let name = |bit| match names.iter().find(|(known, _)| *known == bit) {
+        Some((_, name)) => (*name).to_owned(),
+        None => format!("bit_{bit}"),
+    };
+    (0..u64::BITS).filter(|bit| bits >> bit & 1 != 0).map(name).collect::<Vec<_>>().join(" ")
 }
 
 /// The VLANs of a port.
@@ -163,5 +192,18 @@ pub fn vlan(vlan: &Vlan) -> VlanMode {
                 Some((vid, NativeTag::Untagged)) => Native::Untagged(*vid),
             },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_shown_by_name() {
+        assert_eq!(bit_names(0x5_4000_0000, FEATURES), "protocol_features version_1 ring_packed");
+        assert_eq!(bit_names(0x9, PROTOCOL_FEATURES), "mq reply_ack");
+        assert_eq!(bit_names(1 << 63, FEATURES), "bit_63");
+        assert_eq!(bit_names(0, FEATURES), "");
     }
 }

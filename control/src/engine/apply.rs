@@ -3,6 +3,8 @@
 //! Devices are opened and closed step by step and each step notes how it is undone; numbers and flow tables change in a
 //! clone of the state, which replaces the state when every step succeeded. Workers see the result as one snapshot.
 
+use std::collections::BTreeSet;
+
 use ringswitch_dataplane::flow::Filter;
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use ringswitch_dataplane::sys::clock::coarse_ms;
@@ -64,6 +66,10 @@ impl<D: Dataplane> Engine<D> {
         if changes.is_empty() {
             return Ok(());
         }
+        if on_failure == OnFailure::Refuse {
+            // Before a guest notices anything: what is taken back later was gone in between.
+            self.check(&changes)?;
+        }
         let (next, undo, learning, finally) = (self.state.clone(), Vec::new(), Vec::new(), Vec::new());
         let mut steps = Steps { next, undo, learning, finally, on_failure };
         for change in &changes {
@@ -92,9 +98,19 @@ impl<D: Dataplane> Engine<D> {
         Ok(())
     }
 
+    fn check(&self, changes: &[Change]) -> Result<(), String> {
+        changes.iter().try_for_each(|change| match change {
+            Change::AddPort { port, spec, .. } | Change::OpenPort { port, spec, .. } => {
+                self.dataplane.check_port(port, spec).map_err(|why| format!("port {port}: {why}"))
+            }
+            Change::SetWorkers { settings } => Err(workers_changed(&self.model.workers, settings)),
+            _ => Ok(()),
+        })
+    }
+
     fn step(&mut self, change: &Change, steps: &mut Steps) -> Result<(), String> {
         match change {
-            Change::SetWorkers { .. } => Err("[workers] changed: that needs a restart of the daemon".to_owned()),
+            Change::SetWorkers { settings } => Err(workers_changed(&self.model.workers, settings)),
             Change::AddBridge { bridge, settings } => self.add_bridge(bridge, settings, steps),
             Change::RemoveBridge { bridge } => self.remove_bridge(bridge, steps),
             Change::SetBridge { bridge, settings } => {
@@ -310,6 +326,16 @@ impl Steps {
         }
         Ok(())
     }
+}
+
+/// Why other workers are refused, with what is different.
+fn workers_changed(running: &Settings, wanted: &Settings) -> String {
+    let names: BTreeSet<_> = running.iter().chain(wanted.iter()).map(|(name, _)| name).collect();
+    let say = |settings: &Settings, name| settings.value(name).map_or("unset".to_owned(), ToString::to_string);
+    let differ = names.into_iter().filter(|name| running.value(name) != wanted.value(name));
+    let differ = differ.map(|name| format!("{name} is {}, was {} at the start", say(wanted, name), say(running, name)));
+    let differ = differ.collect::<Vec<_>>().join("; ");
+    format!("[workers] cannot change while the daemon runs, restart it ({differ})")
 }
 
 fn waiting() -> PortEvent {

@@ -1,6 +1,7 @@
 //! Flow commands: `add-flow` and its family, and flows that time out.
 
-use ringswitch_dataplane::flow::{FlowTable, Rule, grammar};
+use ringswitch_dataplane::flow::grammar::{self, PortNames};
+use ringswitch_dataplane::flow::{DEFAULT_PRIORITY, FlowTable, Rule};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use tracing::debug;
 
@@ -42,8 +43,8 @@ impl<D: Dataplane> Engine<D> {
         let mut table = self.state.bridge_mut(bridge)?.table.clone();
         let mut count = 0;
         for (index, text) in texts.iter().enumerate() {
-            let text = text.trim();
-            if text.is_empty() || text.starts_with('#') {
+            let text = without_comment(text).trim();
+            if text.is_empty() {
                 continue;
             }
             let line = |why| if texts.len() > 1 { format!("line {}: {why}", index + 1) } else { why };
@@ -106,16 +107,24 @@ impl<D: Dataplane> Engine<D> {
         Ok(Changed { count })
     }
 
-    /// Matching flows with their statistics, highest priority first; all without a text.
+    /// Matching flows with their statistics, highest priority first; all without a text. With `names`, ports have theirs.
     ///
     /// # Errors
     /// When the text is not a match.
-    pub fn dump_flows(&mut self, bridge: &str, text: Option<&str>) -> Result<Vec<FlowReport>, String> {
-        let selection = flows::selection(text.unwrap_or(""), false, &self.state.port_names(bridge)?)?;
+    pub fn dump_flows(
+        &mut self,
+        bridge: &str,
+        text: Option<&str>,
+        strict: bool,
+        names: bool,
+    ) -> Result<Vec<FlowReport>, String> {
+        let ports = self.state.port_names(bridge)?;
+        let selection = flows::selection(text.unwrap_or(""), strict, &ports)?;
         let mut rules = self.state.bridge_mut(bridge)?.table.select(&selection);
         rules.sort_by_key(|rule| (std::cmp::Reverse(rule.flow.priority), rule.created_ms, rule.id));
+        let shown: &dyn PortNames = if names { &ports } else { &() };
         let now = coarse_ms();
-        Ok(rules.iter().map(|rule| report(rule, now)).collect())
+        Ok(rules.iter().map(|rule| report(rule, now, shown)).collect())
     }
 
     pub(super) fn expire_flows(&mut self, now_ms: u64) {
@@ -142,7 +151,17 @@ fn has_expired(rule: &Rule, now_ms: u64) -> bool {
         || (idle > 0 && now_ms.saturating_sub(rule.totals().used_ms) >= idle)
 }
 
-fn report(rule: &Rule, now_ms: u64) -> FlowReport {
+/// The line up to a `#` that is not between quotes.
+fn without_comment(line: &str) -> &str {
+    let mut quoted = false;
+    let start = line.find(|letter| {
+        quoted ^= letter == '"';
+        letter == '#' && !quoted
+    });
+    &line[..start.unwrap_or(line.len())]
+}
+
+fn report(rule: &Rule, now_ms: u64, ports: &dyn PortNames) -> FlowReport {
     let (flow, totals) = (&rule.flow, rule.totals());
     FlowReport {
         cookie: flow.cookie,
@@ -154,7 +173,7 @@ fn report(rule: &Rule, now_ms: u64) -> FlowReport {
         hard_timeout: flow.hard_timeout,
         idle_ms: now_ms.saturating_sub(totals.used_ms),
         priority: flow.priority,
-        matches: grammar::format_match(&flow.matches, flow.priority, &()),
-        actions: grammar::format_actions(&flow.actions, &()),
+        matches: grammar::format_match(&flow.matches, DEFAULT_PRIORITY, ports),
+        actions: grammar::format_actions(&flow.actions, ports),
     }
 }

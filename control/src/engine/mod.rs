@@ -91,6 +91,11 @@ pub struct Learning {
 
 /// What control drives: devices, learning tables and workers. `dataplane.rs` implements it with the real ones.
 pub trait Dataplane {
+    /// What would keep the port from being opened, as far as that can be told without opening it.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn check_port(&self, name: &str, port: &Port) -> Result<(), String>;
     /// Opens the port's device or socket and gives its queues to workers. Its counters start at zero when the id is new,
     /// and go on when it was closed only.
     ///
@@ -219,6 +224,9 @@ impl<D: Dataplane> Engine<D> {
     pub fn drain_events(&mut self) {
         while let Ok((id, event)) = self.events.try_recv() {
             let Some((port, link)) = self.links.get_mut(&id) else { continue };
+            if *link == event {
+                continue;
+            }
             match &event {
                 PortEvent::Up(how) => info!(%port, "up: {how}"),
                 PortEvent::Down(why) => info!(%port, "down: {why}"),

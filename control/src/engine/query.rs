@@ -11,7 +11,7 @@ use super::state::PortSlot;
 use super::{Dataplane, Engine, FdbFilter};
 use crate::command::{Command, Table};
 use crate::model::{SETTINGS, Scope, Setting, Settings, Value, find, near_miss};
-use crate::report::{BridgeReport, Changed, FdbReport, FdbStats, PortReport, PortStats};
+use crate::report::{BridgeReport, Changed, FdbReport, FdbStats, LOCAL, PortReport, PortStats};
 
 impl<D: Dataplane> Engine<D> {
     /// What a command of a transaction answers: nothing, unless it is a query.
@@ -82,7 +82,8 @@ impl<D: Dataplane> Engine<D> {
         row([
             ("name", json!(&*port.name)),
             ("type", column(settings, "type")),
-            ("ofport", json!(port.number)),
+            // Open vSwitch's number of it, which flows take too.
+            ("ofport", json!(if port.number == LOCAL { 65534 } else { port.number })),
             ("ofport_request", column(settings, "ofport_request")),
             ("mtu_request", column(settings, "mtu_request")),
             ("admin_state", json!(if port.spec.admin_up() { "up" } else { "down" })),

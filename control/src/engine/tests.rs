@@ -30,6 +30,11 @@ impl Dataplane for Recorder {
         Ok(())
     }
 
+    fn check_port(&self, _: &str, port: &Port) -> Result<(), String> {
+        let owner = port.settings.text("owner").filter(|&owner| owner == "nobdy");
+        owner.map_or(Ok(()), |owner| Err(format!("no user named {owner}")))
+    }
+
     fn close_port(&mut self, id: PortId) {
         self.note(format!("close {}", id.0));
     }
@@ -197,12 +202,12 @@ fn flows_are_added_all_or_none_and_time_out() {
     let error = bench.engine.add_flows("br0", &lines(&["arp actions=NORMAL", "bogus actions=drop"])).unwrap_err();
     assert!(error.starts_with("line 2: ") && error.contains("bogus"), "{error}");
     let shown = |bench: &mut Bench| {
-        let flows = bench.engine.dump_flows("br0", None).unwrap();
+        let flows = bench.engine.dump_flows("br0", None, false, false).unwrap();
         flows.iter().map(|flow| format!("{} -> {}", flow.matches, flow.actions)).collect::<Vec<_>>()
     };
-    assert_eq!(shown(&mut bench), ["arp -> drop", "ip,in_port=1 -> NORMAL", "priority=0 -> NORMAL"]);
+    assert_eq!(shown(&mut bench), ["arp -> drop", "ip,in_port=1 -> NORMAL", " -> NORMAL"]);
     bench.engine.tend(ringswitch_dataplane::sys::clock::coarse_ms() + 1001);
-    assert_eq!(shown(&mut bench), ["ip,in_port=1 -> NORMAL", "priority=0 -> NORMAL"]);
+    assert_eq!(shown(&mut bench), ["ip,in_port=1 -> NORMAL", " -> NORMAL"]);
     assert_eq!(bench.engine.del_flows("br0", Some("ip"), false).unwrap().count, 1);
     assert_eq!(bench.engine.del_flows("br1", None, false).unwrap_err(), "no bridge named br1");
 }
@@ -214,9 +219,9 @@ fn a_modification_of_no_flow_adds_it_unless_it_selects_by_cookie() {
     bench.engine.mod_flows("br0", "priority=5,cookie=3,udp actions=drop", false).unwrap();
     assert_eq!(bench.engine.mod_flows("br0", "cookie=9/-1,sctp actions=drop", false).unwrap().count, 0);
     bench.engine.mod_flows("br0", "udp actions=NORMAL", false).unwrap();
-    let flows = bench.engine.dump_flows("br0", None).unwrap();
+    let flows = bench.engine.dump_flows("br0", None, false, false).unwrap();
     let shown: Vec<_> = flows.iter().map(|flow| (flow.cookie, &*flow.matches, &*flow.actions)).collect();
-    assert_eq!(shown, [(3, "priority=5,udp", "NORMAL")]);
+    assert_eq!(shown, [(3, "udp", "NORMAL")]);
 }
 
 #[test]
@@ -225,10 +230,10 @@ fn lines_of_a_flow_file_may_start_with_a_verb() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     bench.engine.add_flows("br0", &lines("delete\nadd udp actions=drop\npriority=9,arp,actions=drop\n")).unwrap();
     bench.engine.add_flows("br0", &lines("modify_strict udp,actions=FLOOD\ndelete_strict priority=9,arp")).unwrap();
-    let flows = bench.engine.dump_flows("br0", None).unwrap();
+    let flows = bench.engine.dump_flows("br0", None, false, false).unwrap();
     assert_eq!(flows.iter().map(|flow| (&*flow.matches, &*flow.actions)).collect::<Vec<_>>(), [("udp", "FLOOD")]);
     bench.engine.add_flows("br0", &lines("delete\nadd bogus=1,actions=drop")).unwrap_err();
-    assert_eq!(bench.engine.dump_flows("br0", None).unwrap().len(), 1, "nothing is half done");
+    assert_eq!(bench.engine.dump_flows("br0", None, false, false).unwrap().len(), 1, "nothing is half done");
 }
 
 #[test]
@@ -254,4 +259,35 @@ fn at_the_start_a_port_that_cannot_be_opened_is_in_error_and_tried_again() {
     bench.engine.tend(9_000);
     assert_eq!(bench.taken(), ["open vm1 /run/taken as 1", "publish vm1=1 vm2=2"]);
     assert_eq!(error(&bench), None);
+}
+
+#[test]
+fn what_is_known_to_be_wrong_is_refused_before_a_guest_notices() {
+    let mut bench = Bench::new(&["vm1", "vm2"]);
+    let commands = [set("interface", "vm1", "options:queues=2"), set("interface", "vm2", "options:owner=nobdy")];
+    assert_eq!(bench.engine.transact(&commands).unwrap_err(), "port vm2: no user named nobdy");
+    assert_eq!(bench.taken(), Vec::<String>::new(), "a port was closed or opened");
+}
+
+#[test]
+fn flow_files_have_comments_as_those_of_ovs_ofctl() {
+    let mut bench = Bench::new(&["vm#1"]);
+    let lines = ["# all of it", "tcp actions=drop # the rest of it", "   ", "udp,in_port=\"vm#1\" actions=drop"];
+    assert_eq!(bench.engine.add_flows("br0", &lines.map(str::to_owned)).unwrap().count, 2);
+    let shown = |bench: &mut Bench, names| {
+        let flows = bench.engine.dump_flows("br0", Some("udp"), false, names).unwrap();
+        flows.into_iter().map(|flow| flow.matches).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&mut bench, false), ["udp,in_port=1"]);
+    assert_eq!(shown(&mut bench, true), ["udp,in_port=\"vm#1\""]);
+}
+
+#[test]
+fn a_strict_dump_shows_one_flow_and_the_match_stands_apart_from_the_priority() {
+    let mut bench = Bench::new(&[]);
+    let lines = ["priority=5,tcp actions=drop", "priority=6,tcp actions=drop"].map(str::to_owned);
+    bench.engine.add_flows("br0", &lines).unwrap();
+    let flows = bench.engine.dump_flows("br0", Some("priority=6,tcp"), true, false).unwrap();
+    assert_eq!(flows.iter().map(|flow| (flow.priority, &*flow.matches)).collect::<Vec<_>>(), [(6, "tcp")]);
+    assert!(bench.engine.dump_flows("br0", Some("priority=6,tcp"), false, false).is_err());
 }

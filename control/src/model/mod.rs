@@ -8,15 +8,16 @@
 
 mod check;
 mod column;
+mod help;
 mod schema;
-mod suggest;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use check::{Place, Problem, check};
 pub use column::{ColumnError, Record, bridge_column, port_column};
+pub use help::settings_help;
+pub use ringswitch_dataplane::flow::near_miss;
 pub use schema::{Expect, PortType, SETTINGS, Scope, Setting, Settings, Value, find};
-pub use suggest::near_miss;
 
 /// The flow of a bridge that was given none: it switches as a learning switch.
 pub const DEFAULT_FLOW: &str = "priority=0 actions=NORMAL";

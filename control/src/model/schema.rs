@@ -77,7 +77,9 @@ pub struct Setting {
     pub scope: Scope,
     /// What it may hold.
     pub expects: Expect,
-    /// One line for operators.
+    /// What holds when it is not set, for operators.
+    pub default: &'static str,
+    /// One line for operators, with the unit.
     pub help: &'static str,
 }
 
@@ -85,62 +87,108 @@ const VHOST: Scope = Scope::Options(&[PortType::VhostUser]);
 const XDP: Scope = Scope::Options(&[PortType::AfXdp]);
 const NETDEV: Scope = Scope::Options(&[PortType::AfXdp, PortType::Tap, PortType::Internal]);
 
-const fn setting(name: &'static str, scope: Scope, expects: Expect, help: &'static str) -> Setting {
-    Setting { name, scope, expects, help }
+const fn setting(
+    name: &'static str,
+    scope: Scope,
+    expects: Expect,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { name, scope, expects, default, help }
 }
 
 /// The table.
 pub const SETTINGS: &[Setting] = &[
-    setting("cpus", Scope::Workers, Expect::Numbers(0, 1023), "CPUs that poll, one worker on each"),
-    setting("cache-entries", Scope::Workers, Expect::Number(1024, 1 << 20), "flow cache entries of a worker"),
-    setting("idle", Scope::Workers, Expect::OneOf(&["sleep", "spin"]), "what a worker does that finds nothing"),
+    setting(
+        "cpus",
+        Scope::Workers,
+        Expect::Numbers(0, 1023),
+        "the last one allowed",
+        "CPUs that poll, a worker on each",
+    ),
+    setting(
+        "cache-entries",
+        Scope::Workers,
+        Expect::Number(1024, 1 << 20),
+        "65536",
+        "flows that a worker's cache holds",
+    ),
+    setting(
+        "idle",
+        Scope::Workers,
+        Expect::OneOf(&["sleep", "spin"]),
+        "sleep",
+        "what a worker does that finds nothing",
+    ),
     setting(
         "spin-us",
         Scope::Workers,
         Expect::Number(0, 10_000_000),
+        "200",
         "microseconds of finding nothing before a worker sleeps",
     ),
-    setting("mac-table-size", Scope::BridgeOther, Expect::Number(10, 1 << 20), "most addresses that are learned"),
+    setting(
+        "mac-table-size",
+        Scope::BridgeOther,
+        Expect::Number(10, 1 << 20),
+        "8192",
+        "most addresses that are learned",
+    ),
     setting(
         "mac-aging-time",
         Scope::BridgeOther,
         Expect::Number(15, 3600),
+        "300",
         "seconds until a silent address is forgotten",
     ),
-    setting("tag", Scope::Port, Expect::Number(0, 4095), "the VLAN of untagged frames"),
-    setting("trunks", Scope::Port, Expect::Numbers(0, 4095), "the VLANs of tagged frames"),
+    setting("tag", Scope::Port, Expect::Number(0, 4095), "a trunk", "the VLAN of untagged frames"),
+    setting("trunks", Scope::Port, Expect::Numbers(0, 4095), "all", "the VLANs of tagged frames"),
     setting(
         "vlan_mode",
         Scope::Port,
         Expect::OneOf(&["access", "trunk", "native-tagged", "native-untagged"]),
+        "access with a tag, else trunk",
         "how tag and trunks are read",
     ),
-    setting("type", Scope::Interface, Expect::OneOf(PortType::NAMES), "what kind of port"),
-    setting("ofport_request", Scope::Interface, Expect::Number(1, 65279), "the OpenFlow number it should get"),
-    setting("mtu_request", Scope::Interface, Expect::Number(68, 9190), "the MTU of a tap"),
-    setting("admin_state", Scope::Interface, Expect::OneOf(&["up", "down"]), "down detaches it"),
-    setting("path", VHOST, Expect::Text("the path of a unix socket"), "the socket"),
-    setting("mode", VHOST, Expect::OneOf(&["server", "client"]), "who listens: server is the switch"),
-    setting("owner", VHOST, Expect::Text("a user's name or number"), "the socket file's owner (server mode)"),
-    setting("group", VHOST, Expect::Text("a group's name or number"), "the socket file's group (server mode)"),
-    setting("permissions", VHOST, Expect::Permissions, "the socket file's permissions (server mode)"),
-    setting("queues", VHOST, Expect::Number(1, 128), "most queue pairs"),
-    setting("packed", VHOST, Expect::Flag, "offer packed rings"),
-    setting("mrg-rxbuf", VHOST, Expect::Flag, "offer mergeable receive buffers"),
-    setting("indirect", VHOST, Expect::Flag, "offer indirect descriptors"),
-    setting("event-idx", VHOST, Expect::Flag, "offer notification by index"),
-    setting("in-order", VHOST, Expect::Flag, "offer in-order completion"),
-    setting("netdev", NETDEV, Expect::Text("a network device"), "the device, when the port is named otherwise"),
+    setting("type", Scope::Interface, Expect::OneOf(PortType::NAMES), "must be set", "what kind of port"),
+    setting(
+        "ofport_request",
+        Scope::Interface,
+        Expect::Number(1, 65279),
+        "the lowest free",
+        "the OpenFlow number it gets",
+    ),
+    setting("mtu_request", Scope::Interface, Expect::Number(68, 9190), "1500", "the MTU of a tap, bytes"),
+    setting("admin_state", Scope::Interface, Expect::OneOf(&["up", "down"]), "up", "down detaches it"),
+    setting("path", VHOST, Expect::Text("the path of a unix socket"), "must be set", "the socket"),
+    setting("mode", VHOST, Expect::OneOf(&["server", "client"]), "server", "who listens: server is the switch"),
+    setting("owner", VHOST, Expect::Text("a user's name or number"), "the daemon's", "the socket file's (server mode)"),
+    setting(
+        "group",
+        VHOST,
+        Expect::Text("a group's name or number"),
+        "the daemon's",
+        "the socket file's (server mode)",
+    ),
+    setting("permissions", VHOST, Expect::Permissions, "by the daemon's umask", "the socket file's (server mode)"),
+    setting("queues", VHOST, Expect::Number(1, 128), "1", "most queue pairs"),
+    setting("packed", VHOST, Expect::Flag, "true", "offer packed rings"),
+    setting("mrg-rxbuf", VHOST, Expect::Flag, "true", "offer mergeable receive buffers"),
+    setting("indirect", VHOST, Expect::Flag, "true", "offer indirect descriptors"),
+    setting("event-idx", VHOST, Expect::Flag, "true", "offer notification by index"),
+    setting("in-order", VHOST, Expect::Flag, "true", "offer in-order completion"),
+    setting("netdev", NETDEV, Expect::Text("a network device"), "the port's name", "the device"),
     setting(
         "xdp-mode",
         XDP,
         Expect::OneOf(&["best-effort", "native-with-zerocopy", "native", "generic"]),
+        "best-effort",
         "how frames are taken from the driver",
     ),
-    setting("n_rxq", XDP, Expect::Number(1, 256), "queues to use; all when not set"),
-    setting("pass", XDP, Expect::Text("tests such as \"arp,tcp:22\""), "what stays with the kernel"),
-    setting("busy-poll", XDP, Expect::Number(1, 1_000_000), "microseconds of busy polling in the kernel"),
-    setting("frames", XDP, Expect::Number(64, 1 << 16), "frames of a queue and direction, a power of two"),
+    setting("n_rxq", XDP, Expect::Number(1, 256), "all of the netdev", "queues to use"),
+    setting("pass", XDP, Expect::Text("tests such as \"arp,tcp:22\""), "nothing", "what stays with the kernel"),
+    setting("busy-poll", XDP, Expect::Number(1, 1_000_000), "off", "microseconds of busy polling in the kernel"),
+    setting("frames", XDP, Expect::Number(64, 1 << 16), "2048", "frames of a queue and direction, a power of two"),
 ];
 
 /// The setting of this name among those in scope.

@@ -16,7 +16,9 @@ pub fn dispatch<D: Dataplane>(engine: &mut Engine<D>, call: Call) -> Result<Stri
         Call::AddFlows { bridge, flows } => engine.add_flows(&bridge, &flows).and_then(json),
         Call::ModFlows { bridge, flow, strict } => engine.mod_flows(&bridge, &flow, strict).and_then(json),
         Call::DelFlows { bridge, flow, strict } => engine.del_flows(&bridge, flow.as_deref(), strict).and_then(json),
-        Call::DumpFlows { bridge, flow } => engine.dump_flows(&bridge, flow.as_deref()).and_then(json),
+        Call::DumpFlows { bridge, flow, strict, names } => {
+            engine.dump_flows(&bridge, flow.as_deref(), strict, names).and_then(json)
+        }
         Call::DumpPorts { bridge, port } => engine.dump_ports(&bridge, port.as_deref()).and_then(json),
         Call::FdbShow { bridge } => engine.fdb(&bridge).and_then(json),
         Call::FdbStats { bridge } => engine.fdb_stats(&bridge).and_then(json),

@@ -60,7 +60,16 @@ pub enum Call {
         strict: bool,
     },
     /// Matching flows with statistics.
-    DumpFlows { bridge: String, flow: Option<String> },
+    DumpFlows {
+        bridge: String,
+        flow: Option<String>,
+        /// Its priority counts too.
+        #[serde(default)]
+        strict: bool,
+        /// Ports by name.
+        #[serde(default)]
+        names: bool,
+    },
     /// Counters.
     DumpPorts { bridge: String, port: Option<String> },
     /// Learned addresses.

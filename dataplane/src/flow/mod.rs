@@ -7,6 +7,7 @@ mod key;
 mod rule;
 mod shape;
 mod slab;
+mod suggest;
 mod table;
 
 pub use action::{Action, LOCAL_PORT, Mac};
@@ -14,4 +15,5 @@ pub use filter::Filter;
 pub use key::{Field, FlowKey, KEY_WORDS, Mask};
 pub use rule::{DEFAULT_PRIORITY, Flow, Match, Rule, RuleId, RuleLane, RuleTotals};
 pub use shape::{KeyShape, PackedKey};
+pub use suggest::near_miss;
 pub use table::{FlowTable, Inserted, OutOfBudget};

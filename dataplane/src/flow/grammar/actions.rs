@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::super::{Action, Mac, Match};
+use super::super::{Action, Mac, Match, near_miss};
 use super::fields::Needs;
 use super::token::{Token, Tokens, number};
 use super::{Fault, PortNames, parse_mac};
@@ -10,6 +10,32 @@ use crate::wire::{sctp, tcp, udp, vlan};
 
 /// The largest port number that is not reserved.
 const MAX_PORT: u64 = 0xfeff;
+
+/// The words that an action starts with, ports apart.
+const ACTIONS: &[&str] = &[
+    "output",
+    "IN_PORT",
+    "FLOOD",
+    "ALL",
+    "LOCAL",
+    "NORMAL",
+    "drop",
+    "mod_dl_src",
+    "mod_dl_dst",
+    "mod_vlan_vid",
+    "mod_vlan_pcp",
+    "push_vlan",
+    "pop_vlan",
+    "strip_vlan",
+    "mod_nw_src",
+    "mod_nw_dst",
+    "mod_nw_tos",
+    "mod_nw_ttl",
+    "dec_ttl",
+    "mod_tp_src",
+    "mod_tp_dst",
+    "set_field",
+];
 
 /// `base` is where `text` stands in the whole flow. An empty list drops.
 pub(super) fn parse(text: &str, base: usize, matches: &Match, ports: &dyn PortNames) -> Result<Vec<Action>, Fault> {
@@ -41,20 +67,25 @@ fn action(token: &Token<'_>, matches: &Match, before: &[Action], ports: &dyn Por
     if let Some(action) = modification(token)? {
         return Ok(action);
     }
-    let expected = "output, IN_PORT, FLOOD, ALL, LOCAL, NORMAL, drop, mod_dl_src, mod_dl_dst, mod_vlan_vid, mod_vlan_pcp, \
-        push_vlan, pop_vlan, strip_vlan, mod_nw_src, mod_nw_dst, mod_nw_tos, mod_nw_ttl, dec_ttl, mod_tp_src, mod_tp_dst, \
-        set_field, or a port";
-    let unknown = || Fault::new(token.at, format!("unknown action or port \"{}\"", token.key), expected);
-    let port = to_port(token.key, ports).ok_or_else(unknown)?;
+    let port = to_port(token.key, ports).ok_or_else(|| unknown(token))?;
     match token.value() {
         Some(_) => Err(token.wrong(&format!("just \"{}\"", token.key))),
         None => Ok(port),
     }
 }
 
+fn unknown(token: &Token<'_>) -> Fault {
+    let expected = match near_miss(token.key, ACTIONS.iter().copied()) {
+        Some(hint) => format!("an action or a port; did you mean \"{hint}\"?"),
+        None => format!("{}, or a port", ACTIONS.join(", ")),
+    };
+    Fault::new(token.at, format!("unknown action or port \"{}\"", token.key), expected)
+}
+
 /// The action that sends to this port: a number, a name, or a reserved port in either way.
 pub(super) fn to_port(text: &str, ports: &dyn PortNames) -> Option<Action> {
-    if let Some(number) = number(text) {
+    // A port's number is decimal even behind a zero.
+    if let Some(number) = text.parse().ok().filter(|_| !text.starts_with('+')).or_else(|| number(text)) {
         // Reserved ports have 16 bits in OpenFlow 1.0 and 32 bits later, with the same low half.
         return match number {
             0..=MAX_PORT => Some(Action::Output(number as u32)),

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::super::{Field, LOCAL_PORT, Match};
+use super::super::{Field, LOCAL_PORT, Match, near_miss};
 use super::token::{Token, number};
 use super::{Fault, PortNames, actions};
 use crate::flow::Action;
@@ -176,8 +176,7 @@ impl MatchBuilder {
             return protocol.map_or(Ok(()), |protocol| self.want(token, Field::NW_PROTO, u64::from(protocol), 0xff));
         }
         let Some(&(_, field, form, needs)) = FIELDS.iter().find(|(names, ..)| names.contains(&token.key)) else {
-            let expected = "a field of ovs-fields(7) that this switch knows, such as in_port, dl_vlan or nw_dst";
-            return Err(Fault::new(token.at, format!("unknown field \"{}\"", token.key), expected));
+            return Err(unknown(token));
         };
         if token.text()? == "*" {
             return Ok(());
@@ -221,6 +220,17 @@ impl MatchBuilder {
             None => Ok(self.matches.normalized()),
         }
     }
+}
+
+fn unknown(token: &Token<'_>) -> Fault {
+    let fields = FIELDS.iter().flat_map(|(names, ..)| names.iter().copied());
+    let protocols = PROTOCOLS.iter().map(|&(name, ..)| name);
+    let known = fields.chain(protocols).chain(super::CLAUSES.iter().copied());
+    let expected = match near_miss(token.key, known) {
+        Some(hint) => format!("a field of ovs-fields(7) that this switch knows; did you mean \"{hint}\"?"),
+        None => "a field of ovs-fields(7) that this switch knows, such as in_port, dl_vlan or nw_dst".to_owned(),
+    };
+    Fault::new(token.at, format!("unknown field \"{}\"", token.key), expected)
 }
 
 /// A value and which of its bits count; `/LEN` is a prefix length where `width` says of how many bits.

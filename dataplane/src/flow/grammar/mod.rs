@@ -128,6 +128,9 @@ struct Cookie {
     at: usize,
 }
 
+/// What is said about a flow as a whole.
+const CLAUSES: &[&str] = &["table", "priority", "idle_timeout", "hard_timeout", "cookie", "out_port", "actions"];
+
 /// A flow's text taken apart.
 struct Clauses<'a> {
     matches: Match,

@@ -101,6 +101,10 @@ const FLOWS: &[&str] = &[
     "eth_src=00:00:00:00:00:01,eth_type=0x86dd,ip_proto=58,icmpv6_type=135,actions=1",
     "ip,ip,dl_type=0x800,actions=dec_ttl()",
     "dl_vlan=3,in_port=2,ip,nw_dst=10.0.0.1,priority=3 actions=output=1,,2",
+    "ip,nw_src=157.2.155.203/7.15.100.89,nw_dst=1.2.3.4/0.0.0.1,actions=1",
+    "ipv6,ipv6_src=::1/::1,actions=1",
+    // Behind a zero numbers are octal, those of ports apart.
+    "priority=010,tcp,tp_dst=0120,nw_ttl=077,dl_vlan=017,in_port=010,actions=mod_vlan_vid:012,output:011,07",
 ];
 
 #[test]
@@ -154,6 +158,13 @@ fn errors_say_what_where_and_what_was_expected() {
         ("udp,tcp_dst=80,actions=1", 5, ["tcp_dst", "part of", "tcp or tcp6"]),
         ("tcp,udp,actions=1", 5, ["udp", "contradicts", "together"]),
         ("tcp,bogus=1,actions=1", 5, ["bogus", "unknown field", "ovs-fields"]),
+        ("tcp,tp_dts=1,actions=1", 5, ["tp_dts", "unknown field", "did you mean \"tp_dst\"?"]),
+        ("tpc,actions=1", 1, ["tpc", "unknown field", "did you mean \"tcp\"?"]),
+        ("tcp,actoins=1", 5, ["actoins", "unknown field", "did you mean \"actions\"?"]),
+        ("prioritiy=1,actions=1", 1, ["prioritiy", "unknown field", "did you mean \"priority\"?"]),
+        ("actions=outptu:1", 9, ["unknown action", "outptu", "did you mean \"output\"?"]),
+        ("actions=normla", 9, ["unknown action", "normla", "did you mean \"NORMAL\"?"]),
+        ("tcp,tp_dst=08,actions=1", 12, ["tp_dst", "\"08\"", "0 to 65535"]),
         ("igmp,actions=1", 1, ["igmp", "unknown field", "ovs-fields"]),
         ("tcp", 4, ["no actions", "actions=", "drop"]),
         ("tcp tp_src = 5 actions=1", 5, ["tp_src", "without a value", "tp_src=VALUE"]),

@@ -45,10 +45,11 @@ impl<'a> Token<'a> {
     }
 }
 
-/// Decimal or hexadecimal with 0x.
+/// Decimal, hexadecimal with 0x, or octal with 0 in front: what Open vSwitch takes, because C does.
 pub(super) fn number(text: &str) -> Option<u64> {
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => (text, 8),
         None => (text, 10),
     };
     // The standard parser takes a sign too.

@@ -6,6 +6,7 @@ use super::*;
 use crate::flow::{Field, FlowKey};
 use crate::packet::{HEADROOM, PacketBatch};
 use crate::pipeline::parse::{Depth, parse};
+use crate::wire::icmp;
 
 struct Random(u64);
 
@@ -26,7 +27,7 @@ impl Random {
     }
 }
 
-const MIN_LENS: [(u8, usize); 4] = [(6, 20), (17, 8), (132, 12), (1, 8)];
+const MIN_LENS: [(u8, usize); 5] = [(6, 20), (17, 8), (132, 12), (1, 8), (58, 8)];
 
 /// A frame of random contents with right checksums: 0 to 2 tags, IPv4 with options or IPv6, any transport.
 fn generate(random: &mut Random) -> Vec<u8> {
@@ -35,7 +36,7 @@ fn generate(random: &mut Random) -> Vec<u8> {
     for _ in 0..random.below(3) {
         frame.extend([0x81, 0, random.next() as u8, random.next() as u8]);
     }
-    let (protocol, min_len) = MIN_LENS[random.below(4)];
+    let (protocol, min_len) = MIN_LENS[random.below(MIN_LENS.len() as u64)];
     let mut payload = vec![0; min_len + random.below(90)];
     random.fill(&mut payload);
     if random.below(4) > 0 {
@@ -83,6 +84,8 @@ fn right_checksums(frame: &[u8]) -> Vec<(usize, Vec<u8>)> {
     let at = match transport.protocol {
         tcp::PROTOCOL => tcp::CHECKSUM,
         udp::PROTOCOL => udp::CHECKSUM,
+        icmp::PROTOCOL => icmp::CHECKSUM,
+        icmp::PROTOCOL_V6 if layout.dl_type == ethernet::TYPE_IPV6 => icmp::CHECKSUM,
         sctp::PROTOCOL => {
             segment[8..12].fill(0);
             right.push((transport.start + 8, crc32c(&segment).to_le_bytes().to_vec()));
@@ -91,7 +94,10 @@ fn right_checksums(frame: &[u8]) -> Vec<(usize, Vec<u8>)> {
         _ => return right,
     };
     segment[at..at + 2].fill(0);
-    let total = pseudo + u32::from(transport.protocol) + transport.len as u32 + u32::from(checksum::sum(&segment));
+    pseudo += u32::from(transport.protocol) + transport.len as u32;
+    // ICMP for IPv4 is the one that does not cover the addresses.
+    let covered = if transport.protocol == icmp::PROTOCOL { 0 } else { pseudo };
+    let total = covered + u32::from(checksum::sum(&segment));
     let folded = checksum::sum(&total.to_be_bytes());
     let value = if transport.protocol == udp::PROTOCOL && !folded == 0 { 0xffff } else { !folded };
     right.push((transport.start + at, value.to_be_bytes().to_vec()));

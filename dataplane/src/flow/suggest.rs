@@ -1,4 +1,6 @@
 //! Near misses: which of the known words an unknown one was probably meant to be.
+//!
+//! Trust: operators. Neighbours: the grammar of flows here, and every other place in control where operators write words.
 
 /// The known word closest to `word`, when it is close enough to be a slip of the finger (one edit in three letters).
 #[must_use]
