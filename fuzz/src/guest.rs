@@ -59,7 +59,7 @@ impl Guest {
     pub fn new(random: &mut Random, pattern: [u8; 8]) -> Self {
         let bits = FEATURES.iter().filter(|_| random.once_in(2)).fold(0, |bits, bit| bits | 1u64 << bit);
         let features = RingFeatures::from_virtio(bits);
-        let size = *random.pick(&[16, 32, 64, LARGEST]);
+        let size = *random.pick(&[32, 64, 128, LARGEST]);
         let rings = 2 * ring_bytes(LARGEST) as u64;
         let starts = [(RINGS, rings, [0; 8]), (BUFFERS, HALF, pattern), (BUFFERS + HALF, HALF, pattern)];
         let (files, regions) = starts.map(|(start, len, fill)| file_and_region(start, len, fill)).into_iter().unzip();

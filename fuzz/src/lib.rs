@@ -5,9 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod frame;
 pub mod guest;
 pub mod random;
+pub mod reference;
 pub mod switch;
+pub mod text;
 pub mod words;
 
 pub use random::Random;

@@ -64,7 +64,7 @@ impl Switch {
     ///
     /// # Panics
     /// When they are refused.
-    fn attach(&mut self, place: usize, guest: &Guest) {
+    pub fn attach(&mut self, place: usize, guest: &Guest) {
         self.rx[place] = Some(open_rx(guest.sends.setup(&guest.fault)).expect("a good ring"));
         let tx = open_tx(guest.receives.setup(&guest.fault)).expect("a good ring");
         self.entry(place).tx.replace(0, Some(Box::new(tx)));

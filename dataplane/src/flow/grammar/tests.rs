@@ -242,3 +242,10 @@ fn no_text_makes_it_panic() {
         let _ = (parse_flow(&text, &Ports), parse_filter(&text, true, &()));
     }
 }
+
+/// Open vSwitch prints `icmp_type=4095` here, and does not take it back.
+#[test]
+fn an_icmp_type_of_more_than_8_bits_reads_as_it_is_printed() {
+    let text = "icmp,tp_src=4095,icmp_code=0 actions=drop";
+    assert_eq!(canonical(text), text);
+}
