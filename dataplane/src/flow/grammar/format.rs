@@ -195,7 +195,7 @@ impl Printer<'_> {
         match bits.leading_ones() {
             _ if bits == 0 => {}
             32 => self.put(name, value),
-            len if bits == u32::MAX << (32 - len) && len > 0 => self.put(name, format_args!("{value}/{len}")),
+            len @ 1.. if bits == u32::MAX << (32 - len) => self.put(name, format_args!("{value}/{len}")),
             _ => self.put(name, format_args!("{value}/{}", Ipv4Addr::from(bits))),
         }
     }

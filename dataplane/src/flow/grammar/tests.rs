@@ -40,6 +40,7 @@ fn ovs_canonical(text: &str) -> Option<String> {
 const FLOWS: &[&str] = &[
     "tcp,nw_dst=10.0.0.0/8,tp_dst=80,in_port=1,priority=100,idle_timeout=5,actions=mod_vlan_vid:5,output:2",
     "ip nw_src=1.2.3.4/255.0.255.0 actions=drop",
+    "ip nw_src=1.2.3.4/0.255.0.255 actions=drop",
     "actions=",
     "action=normal",
     "priority=0 actions=normal",
