@@ -77,7 +77,7 @@ fn ipv6(random: &mut Random) -> Vec<u8> {
     header.extend(src);
     header.extend(dst);
     let protocol = *random.pick(&PROTOCOLS);
-    let mut body = transport(random, protocol, &header[8..40].to_vec());
+    let mut body = transport(random, protocol, &header[8..40]);
     let mut next = protocol;
     for _ in 0..random.below(5).saturating_sub(1) {
         let kind = *random.pick(&[0u8, 43, 44, 51, 60]);

@@ -105,7 +105,6 @@ impl Guest {
     /// When a region holds `secret`, twice in a row so that it is no accident, or what lies around some guest's memory.
     pub fn assert_knows_nothing(&self, who: &str, secret: [u8; 8]) {
         for (secret, what) in [(secret, "another guest's memory"), (FENCE, "what lies around a guest's memory")] {
-            // However a copy is shifted, the second half of 24 bytes holds the pattern in one of its rotations.
             let known = self.regions().any(|bytes| holds(&bytes, secret));
             assert!(!known, "{who} sees {what}");
         }
