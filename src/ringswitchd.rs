@@ -100,6 +100,7 @@ fn main() -> ExitCode {
     let colours = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.with_ansi(colours).with_target(false).init();
+    end_on_panic();
 
     let cpus = allowed_cpus();
     let loaded = args.config.as_deref().map_or(Ok(model::Switch::default()), |file| config::load(file, &cpus));
@@ -123,6 +124,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A thread that panics leaves its queues or its port without anybody to serve them, and nothing would notice. Optimised
+/// builds abort by themselves; this says so in the log, and holds for all builds.
+fn end_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        let thread = std::thread::current();
+        error!("thread {} panicked: the switch ends, to be started again", thread.name().unwrap_or("without a name"));
+        std::process::abort();
+    }));
 }
 
 fn serve(args: Args, wanted: model::Switch, cpus: Vec<usize>) -> Result<(), Box<dyn std::error::Error>> {

@@ -341,6 +341,37 @@ fn a_front_end_that_restarts_its_rings_without_end_waits() {
     assert!(start.elapsed() >= Duration::from_secs(1), "2500 restarts in {:?}", start.elapsed());
 }
 
+/// A file may be of any size and empty; mapped often enough, such files leave no address space for anybody.
+#[test]
+fn address_space_is_limited() {
+    let _alone = alone();
+    let bench = Bench::new();
+    let mut stream = bench.connect();
+    let memory = memfd(4 << 40);
+    for index in 0..5u64 {
+        let payload = longs(&[0, index << 42, 4 << 40, index << 42, 0]);
+        send(&stream, &message(ADD_MEM_REG, &payload), &[memory.as_raw_fd()]);
+    }
+    assert!(is_closed(&mut stream));
+    assert!(bench.port.status().problem.contains("region size 0x40000000000"), "{}", bench.port.status().problem);
+    bench.assert_serves();
+}
+
+/// A front-end that is told of each refusal may go on for ever; each is a line in the log.
+#[test]
+fn refusals_do_not_flood_the_log() {
+    let _alone = alone();
+    let bench = Bench::new();
+    let stream = bench.connect();
+    send(&stream, &message(SET_PROTOCOL_FEATURES, &longs(&[8])), &[]);
+    let start = Instant::now();
+    for _ in 0..50 {
+        send(&stream, &[header(SET_VRING_NUM, 9, 8), state(0, 0)].concat(), &[]);
+    }
+    bench.port.wait_status(|status| status.requests >= 45);
+    assert!(start.elapsed() >= Duration::from_secs(1), "45 refusals in {:?}", start.elapsed());
+}
+
 #[test]
 fn memory_slots_are_limited() {
     let _alone = alone();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::sys::sigbus::Guard;
 
@@ -14,6 +15,8 @@ pub struct Mapping {
     len: usize,
     /// `None` only while it is dropped.
     guard: Option<Guard>,
+    /// Given back last, when the mapping is gone.
+    _share: Share,
     /// Of our own memory, to be handed out. A guest's is closed once it is mapped: a front-end may send hundreds.
     file: Option<File>,
 }
@@ -44,6 +47,7 @@ impl Mapping {
         }
         let block = meta.blksize().max(4096);
         let len = usize::try_from(len.next_multiple_of(block)).map_err(io::Error::other)?;
+        let share = Share::take(len as u64)?;
         // SAFETY: a new mapping at an address of the kernel's choice; the descriptor is open for the call.
         let start = unsafe {
             libc::mmap(
@@ -63,7 +67,7 @@ impl Mapping {
             Ok(guard) => {
                 // A core dump of the switch must not hold the guests' memory. SAFETY: our own whole mapping.
                 unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTDUMP) };
-                Ok(Self { start, len, guard: Some(guard), file: None })
+                Ok(Self { start, len, guard: Some(guard), _share: share, file: None })
             }
             Err(error) => {
                 // SAFETY: mapped above, nobody has the address yet.
@@ -116,6 +120,32 @@ impl Mapping {
     }
 }
 
+/// Bytes of address space that all mappings may take: half of what a process has on x86-64. A file can be of any size and
+/// empty, and when the address space is used up the next allocation anywhere ends the process.
+const MOST_BYTES: u64 = 64 << 40;
+
+/// A part of that.
+#[derive(Debug)]
+struct Share(u64);
+
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+impl Share {
+    fn take(len: u64) -> io::Result<Self> {
+        let more = |taken: u64| taken.checked_add(len).filter(|&sum| sum <= MOST_BYTES);
+        match TAKEN.fetch_update(Relaxed, Relaxed, more) {
+            Ok(_) => Ok(Self(len)),
+            Err(_) => Err(io::Error::other("the guests' memory takes more address space than all of them may have")),
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        TAKEN.fetch_sub(self.0, Relaxed);
+    }
+}
+
 /// True when touching a page of this file waits for nothing but the kernel's own memory. A page of any other file system
 /// is fetched by whoever serves that (a disk, a network, with FUSE a process of the peer's), and a worker would wait for
 /// it in the middle of a burst.
@@ -154,7 +184,7 @@ impl Drop for Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::sync::atomic::AtomicBool;
 
     /// Mappings come and go in other threads, at the same addresses: each loss is noticed by its own mapping, and by no
     /// other.
@@ -181,5 +211,15 @@ mod tests {
             }
             stop.store(true, Relaxed);
         });
+    }
+
+    /// Files of any size cost nothing, address space does.
+    #[test]
+    fn empty_files_do_not_use_up_the_address_space() {
+        let large = || Mapping::memfd(c"large", 12 << 40);
+        let held: Vec<_> = std::iter::repeat_with(large).take_while(io::Result::is_ok).take(20).collect();
+        assert_eq!(held.len(), 5, "60 of 64 TiB");
+        drop(held);
+        assert!(large().is_ok());
     }
 }

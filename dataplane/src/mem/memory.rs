@@ -106,6 +106,12 @@ impl Region {
         self.len
     }
 
+    /// Bytes of address space that it takes: its file is mapped from the beginning.
+    #[must_use]
+    pub fn mapped_len(&self) -> u64 {
+        self.mapping.len() as u64
+    }
+
     /// Never true: such a region is refused.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -195,7 +195,7 @@ impl Printer<'_> {
         match bits.leading_ones() {
             _ if bits == 0 => {}
             32 => self.put(name, value),
-            len if len > 0 && bits == u32::MAX << (32 - len) => self.put(name, format_args!("{value}/{len}")),
+            len @ 1.. if bits == u32::MAX << (32 - len) => self.put(name, format_args!("{value}/{len}")),
             _ => self.put(name, format_args!("{value}/{}", Ipv4Addr::from(bits))),
         }
     }
@@ -237,10 +237,12 @@ impl Printer<'_> {
         let protocol = self.exact(Field::NW_PROTO).map(|value| value as u8);
         let is_icmp = dl_type == Some(ethernet::TYPE_IPV4) && protocol == Some(icmp::PROTOCOL)
             || dl_type == Some(ethernet::TYPE_IPV6) && protocol == Some(icmp::PROTOCOL_V6);
-        let names = if is_icmp { ["icmp_type", "icmp_code"] } else { ["tp_src", "tp_dst"] };
-        for (name, field) in names.into_iter().zip([Field::TP_SRC, Field::TP_DST]) {
+        let names = [("tp_src", "icmp_type", Field::TP_SRC), ("tp_dst", "icmp_code", Field::TP_DST)];
+        for (name, of_icmp, field) in names {
             match self.bits(field) {
                 (_, 0) => {}
+                // A type has 8 bits; rules may look for more all the same, under the name that allows for it.
+                (value @ ..=0xff, 0xffff) if is_icmp => self.put(of_icmp, value),
                 (value, 0xffff) => self.put(name, value),
                 (value, bits) => self.put(name, format_args!("{value:#x}/{bits:#x}")),
             }

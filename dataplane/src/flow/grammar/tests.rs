@@ -40,6 +40,7 @@ fn ovs_canonical(text: &str) -> Option<String> {
 const FLOWS: &[&str] = &[
     "tcp,nw_dst=10.0.0.0/8,tp_dst=80,in_port=1,priority=100,idle_timeout=5,actions=mod_vlan_vid:5,output:2",
     "ip nw_src=1.2.3.4/255.0.255.0 actions=drop",
+    "ip nw_src=1.2.3.4/0.255.0.255 actions=drop",
     "actions=",
     "action=normal",
     "priority=0 actions=normal",
@@ -252,4 +253,11 @@ fn no_text_makes_it_panic() {
         let text: String = text.into_iter().collect();
         let _ = (parse_flow(&text, &Ports), parse_filter(&text, true, &()));
     }
+}
+
+/// Open vSwitch prints `icmp_type=4095` here, and does not take it back.
+#[test]
+fn an_icmp_type_of_more_than_8_bits_reads_as_it_is_printed() {
+    let text = "icmp,tp_src=4095,icmp_code=0 actions=drop";
+    assert_eq!(canonical(text), text);
 }

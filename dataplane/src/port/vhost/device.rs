@@ -63,7 +63,7 @@ impl Device {
         &self.context.name
     }
 
-    /// How often control was told something since the last call.
+    /// How often control or the log was told something since the last call.
     pub fn take_transitions(&mut self) -> u32 {
         std::mem::take(&mut self.transitions)
     }
@@ -188,6 +188,12 @@ impl Device {
         (self.announced, self.change) = (None, None);
         self.tell(PortEvent::Faulted(why.to_owned()));
         self.note_problem(why);
+    }
+
+    /// A request was refused and the front-end may go on; it is told so in the log, which it must not flood.
+    pub fn note_refusal(&mut self, why: &str) {
+        tracing::warn!(port = %self.name(), "refused: {why}");
+        self.transitions += 1;
     }
 
     /// The front-end is gone: nothing of it stays. Control is told so with `event`.

@@ -12,6 +12,9 @@ use crate::mem::{GuestMemory, Region, RegionSpec};
 
 /// As many as the kernel's vhost has: memory hotplug in QEMU asks for no more.
 pub(super) const MAX_SLOTS: usize = 509;
+/// Bytes of address space that the files behind one table may take, each from its beginning: more than any machine has,
+/// and so little of the process' 128 TiB that others have room.
+const MOST_BYTES: u64 = 16 << 40;
 /// Bytes of a region's description.
 const REGION: usize = 32;
 
@@ -37,7 +40,9 @@ impl MemoryTable {
         if fds.len() != request.word(0) as usize {
             return Err(VhostError::Descriptors { request: name, count: fds.len() });
         }
-        let regions = fds.into_iter().enumerate().map(|(index, file)| map(name, &request, 8 + index * REGION, file));
+        let mut room = MOST_BYTES;
+        let places = (8..).step_by(REGION);
+        let regions = fds.into_iter().zip(places).map(|(file, at)| map(name, &request, at, file, &mut room));
         let regions = regions.collect::<Result<_, _>>()?;
         self.adopt(name, regions)
     }
@@ -53,7 +58,8 @@ impl MemoryTable {
         if self.regions.len() == MAX_SLOTS {
             return Err(VhostError::Value { request: name, what: "region number", value: MAX_SLOTS as u64 + 1 });
         }
-        let region = map(name, &request, 8, file)?;
+        let taken = self.regions.iter().map(Region::mapped_len).sum();
+        let region = map(name, &request, 8, file, &mut MOST_BYTES.saturating_sub(taken))?;
         let mut regions = self.regions.clone();
         regions.push(region);
         self.adopt(name, regions)
@@ -91,9 +97,12 @@ fn check_single(request: &'static str, message: &Request) -> Result<(), VhostErr
     }
 }
 
-/// Maps the region described at byte `at`: guest address, length, front-end address, offset in the file.
-fn map(name: &'static str, request: &Request, at: usize, file: OwnedFd) -> Result<Region, VhostError> {
+/// Maps the region described at byte `at`: guest address, length, front-end address, offset in the file. It takes from
+/// `room`.
+fn map(name: &'static str, request: &Request, at: usize, file: OwnedFd, room: &mut u64) -> Result<Region, VhostError> {
     let [guest_start, len, user_start, file_offset] = [at, at + 8, at + 16, at + 24].map(|at| request.long(at));
+    let end = file_offset.saturating_add(len);
+    *room = room.checked_sub(end).ok_or(VhostError::Value { request: name, what: "region size", value: end })?;
     Region::map(RegionSpec { guest_start, user_start, len, file_offset, file })
         .map_err(|source| VhostError::Memory { request: name, source })
 }

@@ -47,7 +47,7 @@ pub(super) fn serve(device: &mut Device, stream: &UnixStream, request: Request) 
         Ok(Answer::Long(value)) => reply(stream, code, &payload(value)),
         Ok(Answer::State(index, value)) => reply(stream, code, &[index.to_ne_bytes(), value.to_ne_bytes()].concat()),
         Err(error) if acknowledge && is_refusable(code) => {
-            tracing::warn!(port = %device.name(), "refused: {}", error.chain());
+            device.note_refusal(&error.chain());
             reply(stream, code, &payload(1))
         }
         Err(error) => Err(error),

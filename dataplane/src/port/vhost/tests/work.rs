@@ -56,6 +56,30 @@ fn a_long_buffer_that_is_too_short_is_not_walked_for_a_whole_batch() {
     }
 }
 
+/// Who makes much work for few frames waits for others, and gets all of them through in the end.
+#[test]
+fn long_chains_are_paid_for_with_turns() {
+    for features in KINDS {
+        let mut guest = Guest::new(1024, features);
+        let mut ring = guest.rx();
+        guest.driver.write(BUFFERS, &[7; 200]);
+        let pieces = |count: u32| vec![readable(BUFFERS, 76 / count); count as usize];
+        (0..32).for_each(|_| assert!(guest.driver.add(&pieces(2)).is_some()));
+        assert_eq!((receive(&mut ring).len(), receive(&mut ring).len()), (32, 0));
+        (0..32).for_each(|_| assert!(guest.driver.add(&pieces(1)).is_some()));
+        assert_eq!(receive(&mut ring).len(), 32, "ordinary frames have to wait for nothing");
+        guest.driver.collect();
+
+        let table = BUFFERS + REGION;
+        (0..8).for_each(|_| assert!(guest.driver.add_indirect(&[], table, &vec![readable(BUFFERS, 1); 500]).is_some()));
+        let turns: Vec<_> = std::iter::repeat_with(|| receive(&mut ring).len()).take(100).collect();
+        assert_eq!(turns.iter().sum::<usize>(), 8, "{turns:?}");
+        let busy = turns.iter().filter(|&&frames| frames > 0).count();
+        let last = turns.iter().rposition(|&frames| frames > 0).expect("frames came");
+        assert!(last > 7 * (busy - 1), "{busy} turns of {last}: {turns:?}");
+    }
+}
+
 /// The guest makes buffers available as fast as they are taken: after a ring full of them there are none until some are
 /// given back.
 #[test]
