@@ -106,8 +106,15 @@ impl Workers {
             ready.push(Worker::new(number, Arc::clone(&board), Arc::clone(&mailbox), inbox)?);
             mailboxes.push(mailbox);
         }
-        let workers =
-            Self { cpus, cache_entries, board, mailboxes, threads: Mutex::default(), placement: Mutex::default(), removed_caches: Mutex::default() };
+        let workers = Self {
+            cpus,
+            cache_entries,
+            board,
+            mailboxes,
+            threads: Mutex::default(),
+            placement: Mutex::default(),
+            removed_caches: Mutex::default(),
+        };
         Ok((Arc::new(workers), ready))
     }
 
