@@ -39,7 +39,7 @@ bench-count: ## instructions per packet, counted
 	@./configs/packages.sh $(BUILD_PACKAGES) valgrind
 	./benches/count
 
-install: build ## programs, unit file and completions under /usr/local
+install: build ## programs and unit file under /usr/local, an example configuration under /etc
 	install -D -m 755 target/release/ringswitchd target/release/rsctl target/release/rspktgen -t $(DESTDIR)/usr/local/bin
 	install -D -m 644 configs/ringswitch.service -t $(DESTDIR)/usr/local/lib/systemd/system
 	install -D -m 644 configs/minimal.toml $(DESTDIR)/etc/ringswitch/ringswitch.toml.example

@@ -18,7 +18,7 @@ COLUMNS
               read only: ofport, link_state, statistics, status, error
   bridge      other_config:mac-table-size, other_config:mac-aging-time
   Options of vhost-user: path, mode (server, client), owner, group, permissions, queues, packed, mrg-rxbuf, indirect,
-  event-idx, in-order. Of afxdp: netdev, n_rxq, xdp-mode, busy-poll, frames. Of tap and internal: netdev.
+  event-idx, in-order. Of afxdp: netdev, n_rxq, xdp-mode, pass, busy-poll, frames. Of tap and internal: netdev.
   `column=[]` clears a column.
 
 EXAMPLES
