@@ -4,10 +4,12 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Stdio;
 use std::time::Duration;
 
+use common::hosts::is_root;
 use common::{BRIDGE, Daemon, TWO_PORTS, eventually, ringswitchd};
 use rspktgen::guest::{Guest, GuestConfig};
 use serde_json::Value;
@@ -118,6 +120,37 @@ fn guests_stay_connected_through_a_reload_and_through_one_that_is_refused() {
     for port in ["vm1", "vm2"] {
         assert_eq!(daemon.ok(&["get", "interface", port, "status:connections"]), "\"1\"\n", "{port}");
     }
+}
+
+#[test]
+fn a_front_end_that_stops_in_the_middle_of_a_message_holds_nobody_up() {
+    let third = "[bridges.br0.ports.vm3]\ntype = \"vhost-user\"\npath = \"DIR/vm3.sock\"\n";
+    let daemon = Daemon::start(&format!("{TWO_PORTS}{third}"));
+    // SET_MEM_TABLE, of which more is to come.
+    let mut slow = UnixStream::connect(daemon.path("vm3.sock")).unwrap();
+    slow.write_all(&[5, 0, 0, 0, 1, 0, 0, 0, 40, 0, 0]).unwrap();
+    let guest = |name: &str| Guest::open(GuestConfig::new(daemon.path(name))).unwrap();
+    let (mut one, mut two) = (guest("vm1.sock"), guest("vm2.sock"));
+    assert!(speaks(&mut one, &mut two));
+    daemon.ok(&["set", "port", "vm2", "tag=7", "--", "set", "port", "vm1", "tag=7"]);
+    assert!(speaks(&mut two, &mut one), "after a change");
+    daemon.ok(&["del-port", BRIDGE, "vm3"]);
+    assert!(!daemon.is_socket("vm3.sock"));
+    assert!(speaks(&mut one, &mut two), "after the port has gone");
+}
+
+#[test]
+fn a_guests_socket_belongs_to_whom_the_operator_says() {
+    let whose = if is_root() { "owner = \"nobody\"\ngroup = \"nogroup\"\n" } else { "" };
+    let daemon = Daemon::start(&format!("{TWO_PORTS}permissions = \"0620\"\n{whose}"));
+    let meta = fs::metadata(daemon.path("vm2.sock")).unwrap();
+    assert_eq!(meta.permissions().mode() & 0o777, 0o620);
+    if is_root() {
+        assert_eq!((meta.uid(), meta.gid()), (65534, 65534));
+    }
+    let refused = daemon.refused(&["set", "interface", "vm1", "options:owner=nobody-at-all"]);
+    assert_eq!(refused, "port vm1: no user named nobody-at-all");
+    assert!(daemon.is_socket("vm1.sock"), "it was not touched");
 }
 
 fn ask(mut stream: UnixStream, method: &str) -> Value {

@@ -186,11 +186,12 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let counters = self.run(&["dump-ports", BRIDGE]).stdout;
+            eprintln!("the daemon's log:\n{}\nand counters:\n{}", self.log(), String::from_utf8_lossy(&counters));
+        }
         if self.is_alive() {
             self.end("-TERM");
-        }
-        if std::thread::panicking() {
-            eprintln!("the daemon's log:\n{}", self.log());
         }
     }
 }
