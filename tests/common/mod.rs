@@ -32,12 +32,20 @@ pub fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// Waits until it holds.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    assert!(in_time(holds), "never: {what}");
+}
+
+/// Waits until it holds; false when it does not, however long one is willing to wait.
+pub fn in_time(mut holds: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        if start.elapsed() > PATIENCE {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
+    true
 }
 
 /// A configuration: these vhost-user ports (name and more lines), these flows.
