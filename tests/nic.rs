@@ -48,7 +48,7 @@ fn hosts_talk_through_two_nics() {
     }
     let (a, b) = (Host::on("nic0", "10.0.0.1", 1500), Host::on("nic1", "10.0.0.2", 1500));
     let switch = Daemon::start(TWO_NICS);
-    a.ping("-c 3 -i 0.1 -W 5", "10.0.0.2");
+    a.ping("", "10.0.0.2");
     assert!(a.iperf3(&b, "10.0.0.2", "") > 0);
     assert!(b.iperf3(&a, "10.0.0.1", "-u -b 20M") > 0);
     switch.assert_balanced();
@@ -56,7 +56,7 @@ fn hosts_talk_through_two_nics() {
     assert_eq!(switch.ok(&["get", "interface", "nic0", "status:xdp_mode", "status:zero_copy"]), "native\n\"false\"\n");
     switch.ok(&["set", "interface", "nic1", "options:xdp-mode=generic"]);
     assert_eq!(switch.state("nic1"), "up generic XDP, copy, 1 queue");
-    a.ping("-c 3 -i 0.1 -W 5", "10.0.0.2");
+    a.ping("", "10.0.0.2");
 }
 
 #[test]
@@ -68,12 +68,12 @@ fn a_host_a_tap_and_the_bridges_own_port_talk() {
     let switch = Daemon::start(&format!("{TWO_NICS}[bridges.br0.ports.tap0]\ntype = \"tap\"\n"));
     sh(&format!("ip link set tap0 netns {}", b.0.name()));
     b.set_up("tap0", "10.0.0.2");
-    a.ping("-c 3 -i 0.1 -W 5", "10.0.0.2");
+    a.ping("", "10.0.0.2");
     assert!(a.iperf3(&b, "10.0.0.2", "") > 0);
     assert!(b.iperf3(&a, "10.0.0.1", "") > 0);
     sh("ip addr add 10.0.0.9/24 dev br0");
-    a.ping("-c 3 -i 0.1 -W 5", "10.0.0.9");
-    sh("ping -n -c 3 -i 0.1 -W 5 10.0.0.2");
+    a.ping("", "10.0.0.9");
+    sh("ping -n -c 1 -W 5 10.0.0.2");
     switch.assert_balanced();
     assert_eq!(switch.state("tap0"), "up tap tap0, in another network namespace");
     assert_eq!(switch.state("nic1"), "down no such netdev");
@@ -128,7 +128,7 @@ fn a_guests_kernel_talks_to_a_host_behind_a_nic() {
     let switch = Daemon::start(GUEST_AND_NIC);
     for options in ["mrg", "packed"] {
         let kernel = Kernel::boot(open(&switch.path("vm1.sock"), options), "rings");
-        a.ping("-c 3 -i 0.1 -W 5", "10.0.0.2");
+        a.ping("", "10.0.0.2");
         assert!(a.iperf3(&b, "10.0.0.2", "") > 0, "{options}: to the guest");
         assert!(b.iperf3(&a, "10.0.0.1", "") > 0, "{options}: from the guest");
         drop(kernel);
@@ -213,9 +213,9 @@ fn a_nic_that_vanishes_under_traffic_comes_back_and_disturbs_nobody() {
     let (a, b, c) =
         (Host::on("nic0", "10.0.0.1", 1500), Host::on("nic1", "10.0.0.2", 1500), Host::on("nic2", "10.0.0.3", 1500));
     let switch = Daemon::start(&format!("{TWO_NICS}[bridges.br0.ports.nic2]\ntype = \"afxdp\"\n"));
-    b.ping("-c 3 -i 0.1 -W 5", "10.0.0.3");
-    a.ping("-c 3 -i 0.1 -W 5", "10.0.0.3");
-    let others = b.command("ping -n -c 40 -i 0.1 -W 5 10.0.0.3").stdout(Stdio::piped()).spawn().expect("ping runs");
+    b.ping("", "10.0.0.3");
+    a.ping("", "10.0.0.3");
+    let others = b.command("ping -n -c 14 -i 0.3 -W 5 10.0.0.3").stdout(Stdio::piped()).spawn().expect("ping runs");
     let mut lost = a.command("ping -n -f -W 1 10.0.0.3").stdout(Stdio::null()).spawn().expect("ping runs");
     for _ in 0..2 {
         std::thread::sleep(Duration::from_millis(300));
@@ -224,7 +224,7 @@ fn a_nic_that_vanishes_under_traffic_comes_back_and_disturbs_nobody() {
         assert!(switch.state("nic2").starts_with("up "));
         a.plug("nic0", "10.0.0.1", 1500);
         eventually("nic0 is up again", || switch.state("nic0").starts_with("up native XDP"));
-        a.ping("-c 3 -i 0.1 -W 5", "10.0.0.3");
+        a.ping("", "10.0.0.3");
     }
     let _ = lost.kill();
     let _ = lost.wait();
@@ -250,7 +250,7 @@ fn a_killed_switch_leaves_no_program_and_a_stopped_one_nothing() {
     switch.start_again();
     eventually("nic0 is up again", || switch.state("nic0").starts_with("up native XDP"));
     sh("ip addr add 10.0.0.9/24 dev br0");
-    a.ping("-c 3 -i 0.1 -W 5", "10.0.0.9");
+    a.ping("", "10.0.0.9");
     assert!(switch.path("vm1.sock").exists());
     switch.end("-TERM");
     assert!(!links().contains("xdp") && !links().contains("tap0") && !links().contains("br0"), "{}", links());
@@ -267,7 +267,7 @@ fn jumbo_frames_go_where_the_mtu_allows() {
     sh(&format!("ip link set tap0 netns {}", t.0.name()));
     t.set_up("tap0", "10.0.0.3");
     for to in ["10.0.0.2", "10.0.0.3"] {
-        a.ping("-c 3 -i 0.1 -W 5 -M do -s 8972", to);
+        a.ping("-M do -s 8972", to);
     }
     assert!(a.iperf3(&b, "10.0.0.2", "") > 0);
     assert_eq!(switch.ok(&["get", "interface", "nic0", "status:mtu"]).trim().trim_matches('"'), "9000");
