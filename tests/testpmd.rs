@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use common::{Daemon, alone, config, eventually, wire};
+use common::{Daemon, alone, config, eventually, in_time, wire};
 
 /// How testpmd is to be run, and what must be seen.
 #[derive(Clone, Copy)]
@@ -120,6 +120,16 @@ fn start(case: &Case) -> Daemon {
     Daemon::start(&config(&[("vm1", &port), ("vm2", &port)], &wire()))
 }
 
+/// Do thousands of frames come and go on both ports?
+fn frames_flow(daemon: &Daemon) -> bool {
+    let before = daemon.totals();
+    in_time(|| {
+        let now = daemon.totals();
+        let grew = |port, counter| now.of(port, counter) > before.of(port, counter) + 5000;
+        ["vm1", "vm2"].iter().all(|port| grew(port, "rx_packets") && grew(port, "tx_packets"))
+    })
+}
+
 /// Both ports are up as they should be, and carry frames both ways.
 fn assert_flows(daemon: &Daemon, case: &Case) {
     for port in ["vm1", "vm2"] {
@@ -129,12 +139,7 @@ fn assert_flows(daemon: &Daemon, case: &Case) {
             seen.0 && seen.1.contains(case.up)
         });
     }
-    let before = daemon.totals();
-    eventually(&format!("{}: frames flow both ways", case.name), || {
-        let now = daemon.totals();
-        let grew = |port, counter| now.of(port, counter) > before.of(port, counter) + 5000;
-        ["vm1", "vm2"].iter().all(|port| grew(port, "rx_packets") && grew(port, "tx_packets"))
-    });
+    assert!(frames_flow(daemon), "{}: no frames both ways", case.name);
     let queues = daemon.json(&["queue-show"]);
     let queues = queues.as_array().expect("a list").iter().filter(|queue| queue["port"] != common::BRIDGE);
     let packets: Vec<_> = queues.map(|queue| queue["packets"].as_u64().expect("a number")).collect();
@@ -198,6 +203,14 @@ fn a_switch_killed_under_traffic_comes_back() {
             let status = daemon.end(signal);
             assert_eq!(status.success(), signal == "-TERM", "{status}");
             daemon.start_again();
+            // A driver that connects again with packed rings gives its own sending thread a millisecond to leave them before
+            // it resets them. Where that thread waits for a CPU for longer, the driver has lost its place, until it connects
+            // the next time.
+            if case.device.contains("packed") && !frames_flow(&daemon) {
+                println!("testpmd lost its place in a packed ring: the switch is started once more");
+                daemon.end("-TERM");
+                daemon.start_again();
+            }
         }
         assert_flows(&daemon, &case);
         drop(testpmd);

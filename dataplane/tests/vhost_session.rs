@@ -19,6 +19,7 @@ use vhost::VhostBackend;
 use vhost::VhostUserMemoryRegionInfo;
 use vhost::vhost_user::message::VhostUserHeaderFlag;
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
+use virtio_bindings::virtio_net::VIRTIO_NET_F_MQ;
 
 const MODERN: u64 = VERSION_1 | MRG_RXBUF | PROTOCOL_FEATURES;
 
@@ -131,6 +132,30 @@ fn no_frame_is_lost_or_doubled_while_memory_and_rings_change() {
         assert!(seen.iter().copied().eq(0..total as u32), "frames lost, doubled or out of order");
         assert!(port.host.attached.load(Relaxed) > 200, "the rings did change hands");
     }
+}
+
+#[test]
+fn each_queue_is_enabled_and_disabled_by_itself() {
+    let setup = setup();
+    let port = TestPort::open(VhostOptions { queue_pairs: 2, ..VhostOptions::new(&setup.path) });
+    let mut guest = Guest::connect(&setup.path, 2, MODERN | 1 << VIRTIO_NET_F_MQ);
+    guest.start();
+    port.wait_event(5, |event| matches!(event, PortEvent::Up(how) if how.contains("2 queue pairs")));
+    let attached = || port.host.queues.lock().unwrap().len();
+    assert_eq!((attached(), port.tx.active_count()), (2, 2));
+    // What the second pair sends stays in its ring while it is disabled; the first pair goes on.
+    guest.front_end.set_vring_enable(3, false).expect("set_vring_enable");
+    port.wait_status(|status| status.live_pairs() == 1);
+    assert_eq!((attached(), port.tx.active_count()), (1, 2));
+    guest.send(1);
+    guest.send(0);
+    assert_eq!(numbers(&port, 0, 1), [1]);
+    guest.front_end.set_vring_enable(3, true).expect("set_vring_enable");
+    assert_eq!(numbers(&port, 1, 1), [0]);
+    // Nothing is sent to a disabled receive ring.
+    guest.front_end.set_vring_enable(2, false).expect("set_vring_enable");
+    port.wait_status(|status| status.live_pairs() == 1);
+    assert_eq!((attached(), port.tx.active_count()), (2, 1));
 }
 
 #[test]

@@ -8,11 +8,11 @@ const INSIDE: &str = "RINGSWITCH_TEST_NETNS";
 /// True inside the namespace, where the test's body is to run. Outside it makes the namespace, runs `setup` there (one
 /// command of ip(8) or another tool per line), and the test once more. Skips when not root.
 pub fn inside(test: &str, setup: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         return true;
     }
     if !is_root() {
-        println!("{test}: skipped, it needs root");
+        println!("skipped: {test} needs root");
         return false;
     }
     let namespace = Namespace::new(&format!("rst-{}-{test}", std::process::id()));
@@ -27,6 +27,11 @@ pub fn inside(test: &str, setup: &str) -> bool {
         .status();
     assert!(status.expect("ip runs").success(), "{test} failed inside its namespace");
     false
+}
+
+/// Does this run in a namespace that [`inside`] made?
+pub fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
 }
 
 /// Is this root, who can make namespaces and netdevs?

@@ -124,18 +124,39 @@ impl Drop for Sockets {
     }
 }
 
-/// The ways to bind, best first.
+/// The ways to bind, best first. Kernels before 6.6 know no frames in several pieces.
 fn ways(zero_copy: Option<bool>, mode: AttachMode, mtu: u32) -> Vec<XskWay> {
-    let mut ways = Vec::new();
+    let needs_jumbo = mtu as usize + HEADERS > FRAME_ROOM;
     // A generic program never sees the driver's own buffers.
-    if zero_copy != Some(false) && mode == AttachMode::Native {
-        ways.push(XskWay { zero_copy: true, jumbo: true });
-        if mtu as usize + HEADERS <= FRAME_ROOM {
-            ways.push(XskWay { zero_copy: true, jumbo: false });
-        }
+    let may_share = zero_copy != Some(false) && mode == AttachMode::Native;
+    let may_copy = zero_copy != Some(true);
+    let kinds = [(true, may_share), (false, may_copy)].into_iter().filter(|(_, may)| *may);
+    let sizes = [true, false].into_iter().filter(|jumbo| *jumbo || !needs_jumbo);
+    kinds.flat_map(|(zero_copy, _)| sizes.clone().map(move |jumbo| XskWay { zero_copy, jumbo })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(zero_copy: Option<bool>, mode: AttachMode, mtu: u32) -> Vec<&'static str> {
+        let name = |way: XskWay| match (way.zero_copy, way.jumbo) {
+            (true, true) => "zero-copy, jumbo",
+            (true, false) => "zero-copy",
+            (false, true) => "copy, jumbo",
+            (false, false) => "copy",
+        };
+        ways(zero_copy, mode, mtu).into_iter().map(name).collect()
     }
-    if zero_copy != Some(true) {
-        ways.push(XskWay { zero_copy: false, jumbo: true });
+
+    #[test]
+    fn zero_copy_is_tried_first_and_old_kernels_get_what_they_know() {
+        use AttachMode::{Generic, Native};
+        assert_eq!(tried(None, Native, 1500), ["zero-copy, jumbo", "zero-copy", "copy, jumbo", "copy"]);
+        assert_eq!(tried(None, Native, 9000), ["zero-copy, jumbo", "copy, jumbo"]);
+        assert_eq!(tried(None, Generic, 1500), ["copy, jumbo", "copy"]);
+        assert_eq!(tried(Some(true), Native, 1500), ["zero-copy, jumbo", "zero-copy"]);
+        assert_eq!(tried(Some(false), Native, 9000), ["copy, jumbo"]);
+        assert_eq!(tried(Some(true), Generic, 1500), [""; 0]);
     }
-    ways
 }
