@@ -3,7 +3,7 @@
 //!
 //! Each half owns its frames for good: a receive frame is in the fill ring, with the kernel, in the rx ring or held here;
 //! a transmit frame is free, staged, in the tx ring, with the kernel or in the completion ring. The rings are as long as
-//! their half has frames, so giving a frame back cannot fail.
+//! their half has frames, so there is room for every frame that is given back, sooner or later.
 //!
 //! Trust: the kernel keeps its contract (networking/af_xdp); frame contents are the wire's. Neighbours: `port::xdp` opens
 //! sockets and wraps the halves in queues.
