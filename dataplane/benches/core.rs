@@ -164,6 +164,7 @@ fn main() {
         case("64 B packed, port rule", true, 64, 1, Vary::Macs, port),
         case("64 B split, NORMAL", false, 64, 1, Vary::Macs, normal),
         case("64 B packed, NORMAL", true, 64, 1, Vary::Macs, normal),
+        case("256 B packed, NORMAL", true, 256, 1, Vary::Macs, normal),
         case("512 B packed, NORMAL", true, 512, 1, Vary::Macs, normal),
         case("1500 B split, NORMAL", false, 1500, 1, Vary::Macs, normal),
         case("1500 B packed, NORMAL", true, 1500, 1, Vary::Macs, normal),

@@ -1,5 +1,7 @@
 //! Packets in flight through one worker.
 
+use std::ops::Range;
+
 use super::{DropReason, HEADROOM, MAX_FRAME, TAIL_PIECES, Tally};
 use crate::mem::Span;
 
@@ -260,6 +262,16 @@ impl PacketBatch {
     }
 }
 
+/// Every index of a batch, in order.
+const IDS: [u8; BATCH] = {
+    let (mut ids, mut id) = ([0; BATCH], 0);
+    while id < BATCH {
+        ids[id] = id as u8;
+        id += 1;
+    }
+    ids
+};
+
 /// Packets of one batch that are to leave through one queue, in order: indices into the batch, so that a flood sends
 /// the same packet many times without copying it.
 pub struct TxList {
@@ -292,6 +304,15 @@ impl TxList {
         }
         self.ids[self.len] = id as u8;
         self.len += 1;
+        true
+    }
+
+    /// Appends the packets with these indices; false, and nothing done, when they are more than fit.
+    #[inline(always)]
+    pub fn push_range(&mut self, ids: Range<usize>) -> bool {
+        let Some(places) = self.ids.get_mut(self.len..self.len + ids.len()) else { return false };
+        places.copy_from_slice(&IDS[ids.clone()]);
+        self.len += ids.len();
         true
     }
 

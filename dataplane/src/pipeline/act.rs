@@ -28,7 +28,7 @@ pub(super) struct Burst<'a> {
 /// Runs `actions` on the packets with these indices; all were decided by the same rule.
 #[inline]
 pub(super) fn run(burst: &mut Burst, actions: &[Action], ids: Range<usize>) {
-    let mut alive = ids.clone().fold(0u32, |mask, id| mask | 1 << id);
+    let mut alive = all(&ids);
     for (nth, action) in actions.iter().enumerate() {
         match action {
             Action::Output(number) => output(burst, *number, alive, &ids),
@@ -39,6 +39,12 @@ pub(super) fn run(burst: &mut Burst, actions: &[Action], ids: Range<usize>) {
             change => alive = rewrite_all(burst, change, alive, &ids),
         }
     }
+}
+
+/// One bit for each of `ids`.
+#[inline(always)]
+fn all(ids: &Range<usize>) -> u32 {
+    ((1u64 << ids.end) - (1u64 << ids.start)) as u32
 }
 
 /// The set bits of `alive`, among `ids`.
@@ -57,6 +63,10 @@ fn output(burst: &mut Burst, number: u32, alive: u32, ids: &Range<usize>) {
 }
 
 fn send_all(burst: &mut Burst, port: PortId, alive: u32, ids: &Range<usize>) {
+    if alive == all(ids) {
+        burst.egress.output_range(burst.context, burst.batch, ids.clone(), port);
+        return;
+    }
     for id in each(alive, ids) {
         burst.egress.output(burst.context, burst.batch, id, port);
     }

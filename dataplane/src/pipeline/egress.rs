@@ -3,6 +3,8 @@
 //! An output only notes the packet's index in the list of its port. Lists are sent when the batch is done, or before a
 //! packet that stands in one is rewritten: so nothing is cloned, and each port gets its packets in order and in one go.
 
+use std::ops::Range;
+
 use super::parse::rss_hash;
 use super::snapshot::{PortEntry, Snapshot};
 use crate::packet::{BATCH, DropReason, PacketBatch, PortCounters, TxList};
@@ -59,6 +61,20 @@ impl Egress {
         }
     }
 
+    /// The same for all of `ids`.
+    #[inline]
+    pub fn output_range(&mut self, context: Context, batch: &PacketBatch, ids: Range<usize>, port: PortId) {
+        let list = &mut self.lists[usize::from(port.0)];
+        if list.is_empty() {
+            self.pending.push(port);
+        }
+        if !list.push_range(ids.clone()) {
+            send(context, batch, port, list, &mut self.part);
+            list.push_range(ids.clone());
+        }
+        self.outputs[ids].iter_mut().for_each(|outputs| *outputs += 1);
+    }
+
     /// Remembers why packet `id` goes nowhere, should it end without an output.
     #[inline(always)]
     pub fn note_drop(&mut self, id: usize, reason: DropReason) {
@@ -85,6 +101,13 @@ impl Egress {
     /// received + copies = sent + dropped.
     #[inline]
     pub fn settle(&mut self, counters: &PortCounters, count: usize) {
+        // The common case, without a branch for each packet: all went out once.
+        let other = self.outputs[..count].iter().fold(0, |other, outputs| other | (outputs ^ 1));
+        if other == 0 {
+            self.outputs[..count].fill(0);
+            self.reasons[..count].fill(DropReason::RuleDrop);
+            return;
+        }
         let mut copies = 0;
         for (outputs, reason) in self.outputs[..count].iter_mut().zip(&mut self.reasons) {
             match *outputs {
