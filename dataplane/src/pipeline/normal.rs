@@ -53,33 +53,43 @@ pub(super) struct Pair {
 pub(super) type Pairs = [Option<Pair>; BATCH];
 
 /// Forwards the packets in `alive`. `last`: no action follows, so a packet may be left in the form in which it went out.
+///
+/// Packets of one flow mostly come together: a run with the same addresses is worked out, looked up and sent once.
 pub(super) fn forward(burst: &mut Burst, alive: u32, ids: &Range<usize>, last: bool) {
-    // First all addresses, so that their entries are on the way when the first is looked up. Packets of one flow mostly
-    // come together: what is the same as before is not worked out again.
-    let mut before = (None, None);
+    // First all addresses, so that their entries are on the way when the first is looked up.
+    let mut starts = 0u32;
+    let mut before = None;
     for id in each(alive, ids) {
         let start = burst.batch.packets()[id].head().first_chunk::<16>().copied();
-        if start.is_none() || start != before.0 {
-            before = (start, admit(burst, id));
-        } else if before.1.is_none() {
-            before.1 = admit(burst, id);
+        if start.is_none() || start != before {
+            burst.pairs[id] = admit(burst, id);
+            starts |= 1 << id;
+            // Each packet that is refused is refused by itself.
+            before = start.filter(|_| burst.pairs[id].is_some());
         }
-        burst.pairs[id] = before.1;
     }
     let now_s = (burst.context.now_ms / 1000) as u32;
-    let mut previous = None;
-    let mut target = None;
-    for id in each(alive, ids) {
-        let Some(pair) = burst.pairs[id] else { continue };
-        if previous != Some(pair) {
-            previous = Some(pair);
-            if !is_group(pair.src.key().mac_bits()) {
-                burst.bridge.fdb.learn(pair.src, burst.ingress.id, now_s);
-            }
-            target = find(burst, pair.dst);
+    for first in each(starts, ids) {
+        let Some(pair) = burst.pairs[first] else { continue };
+        if !is_group(pair.src.key().mac_bits()) {
+            burst.bridge.fdb.learn(pair.src, burst.ingress.id, now_s);
         }
-        deliver(burst, id, pair.dst.key().vlan(), target, last);
+        let target = find(burst, pair.dst);
+        let run = run_from(first, starts | !alive, ids.end);
+        match target {
+            Some(port) if run.len() > 1 && burst.bridge.ports.plain && port != burst.ingress.id => {
+                burst.egress.output_range(burst.context, burst.batch, run, port);
+            }
+            _ => run.for_each(|id| deliver(burst, id, pair.dst.key().vlan(), target, last)),
+        }
     }
+}
+
+/// From `first` to the next index whose bit in `breaks` is set, or to `end`.
+#[inline(always)]
+fn run_from(first: usize, breaks: u32, end: usize) -> Range<usize> {
+    let behind = u64::from(breaks) >> (first + 1);
+    first..(first + 1 + behind.trailing_zeros() as usize).min(end)
 }
 
 /// Checks what a bridge must not forward; where to look for destination and source in the frame's VLAN.
