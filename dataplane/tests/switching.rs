@@ -226,3 +226,24 @@ fn who_makes_the_switch_walk_its_tables_waits_for_the_others_and_for_nobody_else
     }
     switch.assert_accounted();
 }
+
+#[test]
+fn ports_that_were_quiet_for_long_are_still_heard_beside_a_busy_one() {
+    let mut switch = TestSwitch::new(70);
+    switch.set_flows("in_port=1,actions=drop\npriority=0,actions=output:2");
+    for _ in 0..1100 {
+        switch.offer(1, [udp(1, 2, 10)]);
+        switch.poll_once();
+    }
+    (3..=70).for_each(|quiet| switch.offer(quiet, [udp(3, 2, 10)]));
+    for _ in 0..40 {
+        switch.offer(1, [udp(1, 2, 10)]);
+        switch.poll_once();
+    }
+    assert_eq!(switch.received(2).len(), 68, "each of the quiet ports had its turn");
+    // They are busy now: the next frame needs no turn.
+    switch.offer(50, [udp(3, 2, 10)]);
+    switch.poll_once();
+    assert_eq!(switch.received(2).len(), 1);
+    switch.assert_accounted();
+}

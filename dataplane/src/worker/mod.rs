@@ -5,6 +5,7 @@
 
 mod host;
 mod idle;
+mod roster;
 mod run;
 mod stats;
 mod switchboard;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::idle::{IdlePolicy, Sleeper};
+use super::roster::Roster;
 use super::stats::WorkerCounters;
 use super::switchboard::Switchboard;
 use crate::packet::PacketBatch;
@@ -15,13 +16,6 @@ use crate::pipeline::{FlowCache, Pipeline, Snapshot};
 use crate::port::{PortId, RxQueue};
 use crate::sys::clock;
 use crate::sys::event::EventFd;
-
-/// A queue that was empty in this many passes is quiet: most ports of a host are, most of the time.
-const QUIET_AFTER: u32 = 1024;
-/// A quiet queue is looked at every so many passes, so that many of them cost a busy pair little. A pass takes a few
-/// microseconds for each busy queue, so the first packet waits well under a millisecond; when nothing else is busy,
-/// passes are short and it does not wait at all.
-const QUIET_EVERY: u32 = 16;
 
 /// Walks through the tables for one port take at most one part in so many of the time that others want: whoever sends ever
 /// new flows waits, in his own ring, until the others had theirs. When nobody else wants the time, he waits for nobody.
@@ -47,22 +41,10 @@ pub(super) struct Attachment {
     pub(super) index: u16,
     pub(super) queue: Box<dyn RxQueue>,
     pub(super) packets: Arc<AtomicU64>,
-    /// Passes since it last had something; see [`QUIET_AFTER`].
+    /// Looks since it last had something; see `roster`.
     pub(super) empty_passes: u32,
     /// When the worker has been busy for so many cycles in all, this queue is served again; see [`WALK_SHARE`].
     pub(super) held_until: u64,
-}
-
-impl Attachment {
-    /// True when a quiet queue is not looked at in this pass.
-    #[inline(always)]
-    fn is_skipped(&mut self) -> bool {
-        self.empty_passes += 1;
-        if self.empty_passes == QUIET_AFTER + QUIET_EVERY {
-            self.empty_passes = QUIET_AFTER;
-        }
-        self.empty_passes > QUIET_AFTER
-    }
 }
 
 /// What a worker shares with those who talk to it.
@@ -94,7 +76,7 @@ impl Mailbox {
 /// See the module. Needs no thread: tests call [`Worker::poll_once`] directly.
 pub struct Worker {
     number: usize,
-    queues: VecDeque<Attachment>,
+    queues: Roster,
     batch: PacketBatch,
     pipeline: Pipeline,
     snapshot: Arc<Snapshot>,
@@ -118,7 +100,7 @@ impl Worker {
     ) -> io::Result<Self> {
         Ok(Self {
             number,
-            queues: VecDeque::new(),
+            queues: Roster::default(),
             batch: PacketBatch::new(),
             pipeline: Pipeline::new(number),
             snapshot: board.current(),
@@ -154,27 +136,37 @@ impl Worker {
 
     #[inline]
     fn pass(&mut self) -> usize {
-        (0..self.queues.len()).map(|index| self.serve(index)).sum()
+        let mut received = 0;
+        let mut place = 0;
+        while place < self.queues.busy() {
+            let found = self.serve(place);
+            received += found.unwrap_or(0);
+            let is_another = found.is_some_and(|count| self.queues.seen(place, count > 0));
+            place += usize::from(!is_another);
+        }
+        for place in self.queues.quiet_turn() {
+            if let Some(count @ 1..) = self.serve(place) {
+                received += count;
+                self.queues.seen(place, true);
+            }
+        }
+        received
     }
 
-    /// Receives a batch from one queue, processes it and gives the descriptors back.
+    /// Receives a batch from one queue, processes it and gives the descriptors back. `None` when the queue has no turn.
     #[inline]
-    fn serve(&mut self, index: usize) -> usize {
+    fn serve(&mut self, index: usize) -> Option<usize> {
         let attachment = &mut self.queues[index];
         if attachment.held_until > self.busy {
             self.held = true;
-            return 0;
-        }
-        if attachment.is_skipped() {
-            return 0;
+            return None;
         }
         // A queue may be attached before its port is published: it waits.
-        let Some(ingress) = self.snapshot.port(attachment.port) else { return 0 };
+        let ingress = self.snapshot.port(attachment.port)?;
         let received = attachment.queue.rx_batch(&mut self.batch);
         if received == 0 && self.batch.tally.total() == 0 {
-            return 0;
+            return Some(0);
         }
-        attachment.empty_passes = 0;
         self.pipeline.process(&mut self.batch, &self.snapshot, ingress);
         let counters = &self.mailbox.counters;
         let lookups = self.pipeline.lookups();
@@ -190,7 +182,7 @@ impl Worker {
         if lookups.walk_cycles > 0 {
             self.hold(index, lookups.walk_cycles);
         }
-        handled
+        Some(handled)
     }
 
     /// Holds back all queues of the port that caused walks, until others had their part.
@@ -236,7 +228,7 @@ impl Worker {
                 }
                 Command::Stop(reply) => {
                     self.stopped = true;
-                    let _ = reply.send(std::mem::take(&mut self.queues));
+                    let _ = reply.send(self.queues.take_all());
                 }
             }
         }
@@ -249,12 +241,11 @@ impl Worker {
         {
             tracing::warn!(port = attachment.port.0, %error, "cannot sleep on this queue's descriptor");
         }
-        self.queues.push_back(attachment);
+        self.queues.add(attachment);
     }
 
     fn detach(&mut self, port: PortId, index: u16) -> Option<Box<dyn RxQueue>> {
-        let place = self.queues.iter().position(|queue| queue.port == port && queue.index == index)?;
-        let queue = self.queues.remove(place)?.queue;
+        let queue = self.queues.remove(port, index)?.queue;
         if let Some(fd) = queue.event_fd() {
             self.sleeper.forget(fd);
         }

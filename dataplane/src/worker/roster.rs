@@ -1,0 +1,120 @@
+//! The queues of a worker: busy ones first, which are served in every pass, then quiet ones, of which a few are.
+//!
+//! Most ports of a host are quiet most of the time. A busy pair must not pay for looking at all of them in each pass.
+//! Neighbours: `run` serves them and says what it found.
+
+use std::collections::VecDeque;
+use std::ops::{Index, IndexMut, Range};
+
+use super::run::Attachment;
+use crate::port::PortId;
+
+/// A queue that was empty in this many passes is quiet.
+const QUIET_AFTER: u32 = 1024;
+/// Each pass looks at one part in so many of the quiet queues, and at one at least. A pass takes a few microseconds for
+/// each busy queue, so the first packet waits well under a millisecond; when nothing is busy, passes are short and it does
+/// not wait at all.
+const QUIET_PARTS: usize = 32;
+
+/// See the module. Places change only in [`seen`](Self::seen), `add` and `remove`.
+#[derive(Default)]
+pub(super) struct Roster {
+    queues: VecDeque<Attachment>,
+    /// The first so many are busy.
+    busy: usize,
+    /// Where the next look at quiet queues begins, from the first of them on.
+    next_quiet: usize,
+}
+
+impl Roster {
+    /// How many queues are served in every pass.
+    #[inline(always)]
+    pub fn busy(&self) -> usize {
+        self.busy
+    }
+
+    /// The quiet queues that this pass looks at.
+    #[inline(always)]
+    pub fn quiet_turn(&mut self) -> Range<usize> {
+        let quiet = self.queues.len() - self.busy;
+        if quiet == 0 {
+            return 0..0;
+        }
+        let start = if self.next_quiet < quiet { self.next_quiet } else { 0 };
+        let end = (start + quiet.div_ceil(QUIET_PARTS)).min(quiet);
+        self.next_quiet = end;
+        self.busy + start..self.busy + end
+    }
+
+    /// What a look at the queue at `place` found. True when another queue stands at `place` now, which had no turn yet.
+    #[inline(always)]
+    pub fn seen(&mut self, place: usize, found_something: bool) -> bool {
+        let queue = &mut self.queues[place];
+        if found_something {
+            queue.empty_passes = 0;
+            if place >= self.busy {
+                self.queues.swap(place, self.busy);
+                self.busy += 1;
+                // Those that wait for their turn are counted from the first quiet one.
+                self.next_quiet = self.next_quiet.saturating_sub(1);
+            }
+            return false;
+        }
+        queue.empty_passes += 1;
+        if queue.empty_passes < QUIET_AFTER || place >= self.busy {
+            return false;
+        }
+        self.busy -= 1;
+        self.queues.swap(place, self.busy);
+        true
+    }
+
+    /// A new queue is busy.
+    pub fn add(&mut self, queue: Attachment) {
+        self.queues.push_back(queue);
+        self.queues.swap(self.busy, self.queues.len() - 1);
+        self.busy += 1;
+    }
+
+    /// Takes a queue out.
+    pub fn remove(&mut self, port: PortId, index: u16) -> Option<Attachment> {
+        let place = self.queues.iter().position(|queue| queue.port == port && queue.index == index)?;
+        if place < self.busy {
+            self.busy -= 1;
+        }
+        self.queues.remove(place)
+    }
+
+    /// All of them; none is left.
+    pub fn take_all(&mut self) -> VecDeque<Attachment> {
+        std::mem::take(self).queues
+    }
+
+    pub fn len(&self) -> usize {
+        self.queues.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Attachment> {
+        self.queues.iter()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attachment> {
+        self.queues.iter_mut()
+    }
+}
+
+impl Index<usize> for Roster {
+    type Output = Attachment;
+
+    #[inline(always)]
+    fn index(&self, place: usize) -> &Attachment {
+        &self.queues[place]
+    }
+}
+
+impl IndexMut<usize> for Roster {
+    #[inline(always)]
+    fn index_mut(&mut self, place: usize) -> &mut Attachment {
+        &mut self.queues[place]
+    }
+}
