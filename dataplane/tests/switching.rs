@@ -236,7 +236,7 @@ fn ports_that_were_quiet_for_long_are_still_heard_beside_a_busy_one() {
         switch.poll_once();
     }
     (3..=70).for_each(|quiet| switch.offer(quiet, [udp(3, 2, 10)]));
-    for _ in 0..40 {
+    for _ in 0..80 {
         switch.offer(1, [udp(1, 2, 10)]);
         switch.poll_once();
     }
