@@ -30,6 +30,7 @@ class Setup:
     netdevs: int = 0  # veths, the generator at their other ends
     rules: tuple = PORT_RULES
     mac_table: int = 8192
+    flow_cache: int = 0  # entries of a worker's cache; 0: the default
     mtu: int = 1500
     sleeps: bool = False  # an idle ringswitch may sleep; others cannot
 
@@ -96,9 +97,9 @@ class Ringswitch(Switch):
         port = '[bridges.br0.ports.{0}]\ntype = "{1}"\nofport_request = {2}\n{3}\n'
         ports = [port.format(f"p{n}", "vhost-user", n, f'path = "{self.socket(n)}"') for n in range(1, setup.guests + 1)]
         ports += [port.format(name, "afxdp", setup.guests + 1 + i, "") for i, (name, _) in enumerate(setup.veths())]
+        cache = f"cache-entries = {setup.flow_cache}\n" if setup.flow_cache else ""
         config = (
-            f'[workers]\ncpus = [{self.place.switch_cpu}]\nidle = "{"sleep" if setup.sleeps else "spin"}"\n'
-            f"cache-entries = {1 << 20 if setup.mac_table > 8192 else 1 << 17}\n"
+            f'[workers]\ncpus = [{self.place.switch_cpu}]\nidle = "{"sleep" if setup.sleeps else "spin"}"\n{cache}'
             f"[bridges.br0]\nmac-table-size = {setup.mac_table}\n" + "\n".join(ports)
         )
         path = self.dir / "switch.toml"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use ringswitch_dataplane::pipeline::{Native, VlanMode, VlanSet};
+use ringswitch_dataplane::pipeline::{DEFAULT_ENTRIES, Native, VlanMode, VlanSet};
 use ringswitch_dataplane::port::tap::{TapOptions, TapStatus};
 use ringswitch_dataplane::port::vhost::{FeatureSwitches, Mode, VhostOptions, VhostStatus};
 use ringswitch_dataplane::port::xdp::{AttachMode, PassFilter, XdpMode, XdpOptions, XdpStatus};
@@ -12,8 +12,6 @@ use ringswitch_dataplane::worker::{IdlePolicy, WorkersConfig};
 
 use crate::model::{NativeTag, Port, PortType, Settings, Vlan};
 
-/// Flows that a worker's cache of a bridge remembers, when the file does not say.
-const CACHE_ENTRIES: u64 = 1 << 16;
 /// Transmit slots of a port that is not asked for a number of queues.
 const TX_QUEUES: u64 = 64;
 
@@ -25,7 +23,11 @@ pub fn workers(settings: &Settings, allowed_cpus: &[usize]) -> WorkersConfig {
     };
     let spin = settings.number("spin-us").map_or(IdlePolicy::default().spin, |us| Some(Duration::from_micros(us)));
     let idle = IdlePolicy { spin: if settings.text("idle") == Some("spin") { None } else { spin } };
-    WorkersConfig { cpus, cache_entries: settings.number("cache-entries").unwrap_or(CACHE_ENTRIES) as usize, idle }
+    WorkersConfig {
+        cpus,
+        cache_entries: settings.number("cache-entries").map_or(DEFAULT_ENTRIES, |entries| entries as usize),
+        idle,
+    }
 }
 
 /// Transmit slots that the port may ever need.

@@ -110,7 +110,7 @@ pub const SETTINGS: &[Setting] = &[
         "cache-entries",
         Scope::Workers,
         Expect::Number(1024, 1 << 20),
-        "65536",
+        "131072",
         "flows that a worker's cache holds",
     ),
     setting(

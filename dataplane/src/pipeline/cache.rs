@@ -10,7 +10,7 @@ use crate::flow::{FlowKey, KEY_WORDS, KeyShape, Mask, PackedKey, RuleId};
 use crate::sys::cpu::prefetch;
 
 /// Entries when nothing else is said.
-pub const DEFAULT_ENTRIES: usize = 64 * 1024;
+pub const DEFAULT_ENTRIES: usize = 128 * 1024;
 /// Most entries there can be.
 pub const MAX_ENTRIES: usize = 1024 * 1024;
 
