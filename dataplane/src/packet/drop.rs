@@ -29,8 +29,6 @@ drop_reasons! {
     Giant = "rx_giant",
     /// rx: the descriptors made no sense; the port is faulted.
     RxMalformed = "rx_malformed",
-    /// rx: the device delivered a broken or truncated frame.
-    RxDevice = "rx_device",
     /// No rule matched.
     NoRule = "no_rule",
     /// A rule says drop.
@@ -59,8 +57,6 @@ drop_reasons! {
     TxDown = "tx_down",
     /// tx: longer than the port's MTU or than the peer's buffers.
     TxTooLarge = "tx_too_large",
-    /// tx: the peer's descriptors made no sense; the port is faulted.
-    TxMalformed = "tx_malformed",
     /// tx: the device refused the frame.
     TxDevice = "tx_device",
 }

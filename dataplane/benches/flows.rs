@@ -1,5 +1,5 @@
 //! Figures of the flow table and the flow cache, for whoever tunes them:
-//! `cargo test --release -p ringswitch-dataplane --test flow_figures -- --ignored --nocapture --test-threads 1`
+//! `cargo bench -p ringswitch-dataplane --bench flows`.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -39,8 +39,6 @@ fn flow(number: u64) -> Flow {
     Flow { table: 0, priority: 100, cookie: 0, idle_timeout: 0, hard_timeout: 0, matches, actions }
 }
 
-#[test]
-#[ignore = "a measurement"]
 fn table_changes() {
     let start = Instant::now();
     let mut table = FlowTable::new();
@@ -69,8 +67,6 @@ fn table_changes() {
     println!("rule by number: {:?}", start.elapsed() / 1_000_000);
 }
 
-#[test]
-#[ignore = "a measurement"]
 fn cache_hits() {
     let shapes =
         [("L2", mask(&[Field::IN_PORT, Field::VLAN_TCI, Field::DL_DST, Field::DL_SRC])), ("5-tuple", five_tuple())];
@@ -123,4 +119,9 @@ fn measure(name: &str, mask: &Mask, count: u64) {
     }
     let rate = hits as f64 * 100.0 / keys.len() as f64;
     println!("{name:8} {count:8} keys: {best:5.1} ns, of that pack and hash {best_pack:4.1} ns, {rate:.1} % hits");
+}
+
+fn main() {
+    table_changes();
+    cache_hits();
 }
