@@ -74,8 +74,7 @@ send() {
     echo "$name"
     (inside "$namespace" "$bin/rspktgen" "$@" --duration "$seconds" --latency --json) >"$dir/$name.json" 2>"$dir/$name.log" &
     traffic=$!
-    # The generator finds the highest rate first, which takes a second.
-    rsctl top --count $((seconds + 1)) br0 &
+    rsctl top --count "$seconds" br0 &
     top=$!
     wait "$traffic" && status=0 || status=$?
     traffic=
@@ -137,10 +136,10 @@ vm2="$dir/vm2.sock,packed,mrg,queues=2,size=1024"
 results=
 # shellcheck disable=SC2086 # cores is two words or none
 {
-    send "guest to guest" "$switch_ns" --guest "$vm1" --guest "$vm2" --bidir --rate 80% ${cores:-}
+    send "guest to guest" "$switch_ns" --guest "$vm1" --guest "$vm2" --bidir --window 256 ${cores:-}
     if [ -n "$is_root" ]; then
-        send "guest to NIC" "$far_ns" --guest "$vm1" --netdev far0 --traffic '0->1' --rate 50% ${cores:-}
-        send "NIC to guest" "$far_ns" --guest "$vm1" --netdev far0 --traffic '1->0' --rate 50% ${cores:-}
+        send "guest to NIC" "$far_ns" --guest "$vm1" --netdev far0 --traffic '0->1' --window 128 ${cores:-}
+        send "NIC to guest" "$far_ns" --guest "$vm1" --netdev far0 --traffic '1->0' --window 128 ${cores:-}
     fi
 }
 

@@ -53,3 +53,15 @@ fn a_search_for_the_rate_without_loss_ends() {
     assert!(found.get("lossless_pps").is_some(), "{found:#}");
     daemon.assert_balanced();
 }
+
+#[test]
+fn both_ways_of_a_closed_loop_get_their_turn() {
+    let _alone = alone();
+    let daemon = Daemon::start(&config(&[("vm1", ""), ("vm2", "")], &wire()));
+    let Some(sent) = generate(&daemon, "--bidir --window 64 --duration 0.5") else { return };
+    let by_station: Vec<u64> = (0..2).filter_map(|n| sent["stations"][n]["tx_packets"].as_u64()).collect();
+    let total: u64 = by_station.iter().sum();
+    assert!(by_station.len() == 2 && by_station.iter().all(|&sent| sent > total / 4), "{by_station:?} of {sent:#}");
+    assert_eq!(sent["lost"], 0, "{sent:#}");
+    daemon.assert_balanced();
+}

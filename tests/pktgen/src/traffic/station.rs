@@ -74,6 +74,8 @@ pub struct Station {
     pub counters: Counters,
     down_since: Option<Instant>,
     last_rx: u64,
+    /// The queue that sent last: it comes last, so that the first one does not take a closed loop's whole room.
+    last_queue: usize,
     sample: usize,
 }
 
@@ -104,6 +106,7 @@ impl Station {
             counters: Counters::default(),
             down_since: None,
             last_rx: 0,
+            last_queue: 0,
             sample: 0,
         }
     }
@@ -179,32 +182,38 @@ impl Station {
         self.paces.iter().all(Pace::is_over)
     }
 
-    /// Receives and sends once on all queues, at most `room` frames on each. Returns true when there was something to do.
+    /// Receives and sends once on all queues, at most `room` frames together. Returns true when there was something to do.
     ///
     /// # Errors
     /// The link broke.
     #[inline]
-    pub fn turn(&mut self, now: u64, sending: bool, room: usize) -> Result<bool, GuestError> {
+    pub fn turn(&mut self, now: u64, sending: bool, mut room: usize) -> Result<bool, GuestError> {
         if self.down_since.is_some() {
             return Ok(false);
         }
-        let mut worked = false;
-        for queue in 0..self.queues() {
+        let (mut worked, queues, first) = (false, self.queues(), self.last_queue + 1);
+        for turn in 0..queues {
+            let queue = (first + turn) % queues;
             worked |= self.receive(queue, now, sending)?;
             if sending && queue < self.senders.len() {
-                worked |= self.send(queue, now, room)?;
+                let sent = self.send(queue, now, room)?;
+                if sent > 0 {
+                    self.last_queue = queue;
+                    room = room.saturating_sub(sent);
+                    worked = true;
+                }
             }
         }
         Ok(worked)
     }
 
     #[inline(always)]
-    fn send(&mut self, queue: usize, now: u64, room: usize) -> Result<bool, GuestError> {
+    fn send(&mut self, queue: usize, now: u64, room: usize) -> Result<usize, GuestError> {
         let pace = &mut self.paces[queue];
         let due = pace.due(now, BATCH.min(room));
         self.counters.tx_missed += std::mem::take(&mut pace.missed);
         if due == 0 {
-            return Ok(false);
+            return Ok(0);
         }
         let whole = pace.is_unlimited() && due == BATCH;
         let pair = match &mut self.link {
@@ -219,7 +228,7 @@ impl Station {
             self.counters.tx_bytes += bytes;
             pace.sent(frames as usize);
         }
-        Ok(frames > 0)
+        Ok(frames as usize)
     }
 
     #[inline(always)]

@@ -181,16 +181,25 @@ fn work(
     let end = limit.map_or(u64::MAX, |limit| start + (limit.as_secs_f64() * second as f64) as u64);
     let (mut sending, mut housekeeping) = (true, start);
     let mut faults = 0;
+    // Whoever sent last comes last, so that the first one does not take the whole window.
+    let mut last = lot.len() - 1;
     loop {
         let now = clock::cycles();
+        let first = last + 1;
         if sending && (now >= end || lot.iter().all(|(_, station)| station.is_over())) {
             sending = false;
             finish_sending(shared, now - start);
         }
-        for (_, station) in &mut lot {
+        for turn in 0..lot.len() {
+            let place = (first + turn) % lot.len();
+            let station = &mut *lot[place].1;
             let (sent, received) = (station.counters.tx_frames, station.counters.rx_frames);
             let turn = station.turn(now, sending, window.room());
-            window.moved(station.counters.tx_frames - sent, station.counters.rx_frames - received, now);
+            let (sent, received) = (station.counters.tx_frames - sent, station.counters.rx_frames - received);
+            window.moved(sent, received, now);
+            if sent > 0 {
+                last = place;
+            }
             if let Err(error) = turn {
                 let text = station.lose(&crate::report::chain(&error));
                 report(shared, text, &mut faults);
