@@ -17,6 +17,7 @@ use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
 use ringswitch_dataplane::port::xdp::XdpPort;
 use ringswitch_dataplane::port::{PortContext, PortEvents, PortId, QueueHost, TxQueues};
+use ringswitch_dataplane::sched::Limits;
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use ringswitch_dataplane::worker::Workers;
 
@@ -72,7 +73,9 @@ impl Switch {
     fn entry(&self, bridge: usize, port: &PortView<'_>, old: &Snapshot) -> Option<Arc<PortEntry>> {
         let Opened { tx, counters, .. } = self.ports.get(&port.id)?;
         let (tx, counters) = (Arc::clone(tx), Arc::clone(counters));
-        let new = PortEntry { id: port.id, number: port.number, bridge, tx, counters, vlan: options::vlan(&port.vlan) };
+        let vlan = options::vlan(&port.vlan);
+        let limits = options::limits(&port.rates).map(|rates| Arc::new(Limits::new(rates)));
+        let new = PortEntry { id: port.id, number: port.number, bridge, tx, counters, vlan, limits };
         let same = old.port(port.id).filter(|old| old.is_same(&new)).cloned();
         Some(same.unwrap_or_else(|| Arc::new(new)))
     }

@@ -112,7 +112,15 @@ fn run(case: &Case, passes: usize) -> (f64, u64) {
         workers.attach_rx(id, 0, Box::new(open_rx(guest.tx.setup(&guest.fault)).expect("a good ring")));
         let counters = Arc::new([PortCounters::default()]);
         let vlan = VlanMode::default();
-        entries.push(Some(Arc::new(PortEntry { id, number: number as u32 + 1, bridge: 0, tx, counters, vlan })));
+        entries.push(Some(Arc::new(PortEntry {
+            id,
+            number: number as u32 + 1,
+            bridge: 0,
+            tx,
+            counters,
+            vlan,
+            limits: None,
+        })));
     }
     let mut table = FlowTable::new();
     for rule in case.rules.lines() {

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::command::{Command, edit};
 use crate::config;
 use crate::merge::merge;
-use crate::model::{Port, Switch, Vlan};
+use crate::model::{Port, Rates, Switch, Vlan};
 use crate::report::{FdbStats, QueueReport, WorkerReport};
 
 use apply::OnFailure;
@@ -56,6 +56,8 @@ pub struct PortView<'a> {
     pub number: u32,
     /// The VLANs it carries.
     pub vlan: Vlan,
+    /// How much it may send.
+    pub rates: Rates,
 }
 
 /// A learned or static address, as the dataplane has it.

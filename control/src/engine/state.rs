@@ -159,6 +159,12 @@ impl State {
 
 impl PortSlot {
     fn view(&self) -> PortView<'_> {
-        PortView { id: self.id, name: &self.name, number: self.number, vlan: self.spec.vlan() }
+        PortView {
+            id: self.id,
+            name: &self.name,
+            number: self.number,
+            vlan: self.spec.vlan(),
+            rates: self.spec.rates(),
+        }
     }
 }

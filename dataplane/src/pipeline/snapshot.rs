@@ -8,6 +8,7 @@ use super::parse::Depth;
 use crate::flow::{Field, FlowTable, Mask};
 use crate::packet::PortCounters;
 use crate::port::{PortId, TxQueues};
+use crate::sched::Limits;
 
 /// OpenFlow's number of the bridge's own port.
 pub const LOCAL_NUMBER: u32 = 0xffff_fffe;
@@ -54,17 +55,21 @@ pub struct PortEntry {
     pub counters: Arc<[PortCounters]>,
     /// Which VLANs it carries under NORMAL.
     pub vlan: VlanMode,
+    /// How much it may send; none when it is not limited.
+    pub limits: Option<Arc<Limits>>,
 }
 
 impl PortEntry {
     /// True when workers would see no difference.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let Self { id, number, bridge, tx, counters, vlan } = self;
+        let Self { id, number, bridge, tx, counters, vlan, limits } = self;
+        let rates = |limits: &Option<Arc<Limits>>| limits.as_ref().map(|limits| *limits.rates());
         (*id, *number, *bridge) == (other.id, other.number, other.bridge)
             && Arc::ptr_eq(tx, &other.tx)
             && Arc::ptr_eq(counters, &other.counters)
             && *vlan == other.vlan
+            && rates(limits) == rates(&other.limits)
     }
 }
 

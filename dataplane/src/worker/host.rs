@@ -240,6 +240,8 @@ impl QueueHost for Workers {
             packets,
             empty_passes: 0,
             held_until: 0,
+            waits_until: 0,
+            mean_len: 0,
         }));
     }
 

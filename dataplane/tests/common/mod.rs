@@ -113,6 +113,7 @@ impl TestSwitch {
                 tx,
                 counters: Arc::new([PortCounters::default()]),
                 vlan,
+                limits: None,
             });
             ports.push(TestPort { entry, input, output });
         }
