@@ -10,9 +10,11 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
-use ringswitch_dataplane::flow::{FlowTable, Mac};
+use ringswitch_dataplane::flow::Mac;
 use ringswitch_dataplane::packet::{PortCounters, PortTotals};
-use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView as Bridge, Fdb, PortEntry, Snapshot};
+use ringswitch_dataplane::pipeline::{
+    BridgePorts, BridgeView as Bridge, Fdb, PacketOut, PortEntry, Program, Snapshot, Upcall,
+};
 use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
 use ringswitch_dataplane::port::xdp::XdpPort;
@@ -81,14 +83,15 @@ impl Switch {
 /// The bridge as workers see it. Where nothing changed it keeps its version, and so workers keep what they cached.
 fn bridge_view(
     version: u64,
-    table: &FlowTable,
+    program: &Program,
     fdb: &Arc<Fdb>,
     ports: BridgePorts,
     old: Option<&Arc<Bridge>>,
 ) -> Arc<Bridge> {
-    let is_same = |old: &&Arc<Bridge>| old.table.is_same(table) && Arc::ptr_eq(&old.fdb, fdb) && *old.ports == ports;
+    let is_same =
+        |old: &&Arc<Bridge>| old.program.is_same(program) && Arc::ptr_eq(&old.fdb, fdb) && *old.ports == ports;
     let same = old.filter(is_same).cloned();
-    same.unwrap_or_else(|| Arc::new(Bridge::new(version, table.clone(), Arc::clone(fdb), Arc::new(ports))))
+    same.unwrap_or_else(|| Arc::new(Bridge::new(version, program.clone(), Arc::clone(fdb), Arc::new(ports))))
 }
 
 impl Drop for Switch {
@@ -231,7 +234,7 @@ impl Dataplane for Switch {
                     snapshot.ports[place] = Some(entry);
                 }
                 version += 1;
-                bridge_view(version, bridge.table, &learned.fdb, ports, old.bridge(index))
+                bridge_view(version, bridge.program, &learned.fdb, ports, old.bridge(index))
             });
             snapshot.bridges.push(view);
         }
@@ -249,6 +252,12 @@ impl Dataplane for Switch {
         }
         self.workers.collect();
     }
+
+    fn take_upcalls(&mut self) -> Vec<Upcall> {
+        Vec::new()
+    }
+
+    fn packet_out(&mut self, _bridge: usize, _packet: PacketOut) {}
 
     fn lanes(&self) -> usize {
         self.workers.count()
@@ -343,25 +352,26 @@ mod tests {
         Switch::start(&Settings::default(), &allowed_cpus(), events).unwrap()
     }
 
-    fn publish(switch: &mut Switch, tables: &[FlowTable]) -> Vec<u64> {
-        let bridges = tables.iter().map(|table| Some(BridgeView { name: "br", table, ports: Vec::new() })).collect();
+    fn publish(switch: &mut Switch, programs: &[Program]) -> Vec<u64> {
+        let bridges =
+            programs.iter().map(|program| Some(BridgeView { name: "br", program, ports: Vec::new() })).collect();
         switch.publish(View { bridges });
         let snapshot = switch.workers.current();
-        (0..tables.len()).map(|index| snapshot.bridge(index).unwrap().version).collect()
+        (0..programs.len()).map(|index| snapshot.bridge(index).unwrap().version).collect()
     }
 
     #[test]
     fn a_flow_of_one_bridge_leaves_the_caches_of_another_alone() {
         let mut switch = switch();
-        let mut tables = [FlowTable::new(), FlowTable::new()];
-        for (bridge, table) in tables.iter_mut().enumerate() {
+        let mut programs = [Program::default(), Program::default()];
+        for (bridge, program) in programs.iter_mut().enumerate() {
             switch.add_bridge(bridge, Learning { capacity: 16, aging: 300 });
-            table.insert(parse_flow("actions=NORMAL", &()).unwrap(), 0, 1);
+            program.tables.insert(parse_flow("actions=NORMAL", &()).unwrap(), 0, 1);
         }
-        let before = publish(&mut switch, &tables);
-        assert_eq!(publish(&mut switch, &tables), before, "nothing changed");
-        tables[1].insert(parse_flow("tcp actions=drop", &()).unwrap(), 0, 1);
-        let after = publish(&mut switch, &tables);
+        let before = publish(&mut switch, &programs);
+        assert_eq!(publish(&mut switch, &programs), before, "nothing changed");
+        programs[1].tables.insert(parse_flow("tcp actions=drop", &()).unwrap(), 0, 1);
+        let after = publish(&mut switch, &programs);
         assert_eq!(after[0], before[0]);
         assert!(after[1] > before[1]);
     }

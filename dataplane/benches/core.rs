@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use ringswitch_dataplane::flow::{FlowTable, grammar};
+use ringswitch_dataplane::flow::grammar;
 use ringswitch_dataplane::mem::{GuestMemory, Mapping, Region};
 use ringswitch_dataplane::packet::{BATCH, PortCounters};
-use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Fdb, PortEntry, Snapshot, VlanMode};
+use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Fdb, PortEntry, Program, Snapshot, VlanMode};
 use ringswitch_dataplane::port::vhost::driver::{Driver, Piece, ring_bytes};
 use ringswitch_dataplane::port::vhost::{RingFault, RingFeatures, open_rx, open_tx};
 use ringswitch_dataplane::port::{PortId, QueueHost, TxQueues};
@@ -114,12 +114,12 @@ fn run(case: &Case, passes: usize) -> (f64, u64) {
         let vlan = VlanMode::default();
         entries.push(Some(Arc::new(PortEntry { id, number: number as u32 + 1, bridge: 0, tx, counters, vlan })));
     }
-    let mut table = FlowTable::new();
+    let mut program = Program::default();
     for rule in case.rules.lines() {
-        table.insert(grammar::parse_flow(rule.trim(), &()).expect("a flow"), 0, 1);
+        program.tables.insert(grammar::parse_flow(rule.trim(), &()).expect("a flow"), 0, 1);
     }
     let ports = Arc::new(BridgePorts::new(entries.iter().flatten().map(|entry| &**entry)));
-    let view = BridgeView::new(1, table, Arc::new(Fdb::new(200_000)), ports);
+    let view = BridgeView::new(1, program, Arc::new(Fdb::new(200_000)), ports);
     workers.publish(Snapshot { epoch: 0, ports: entries, bridges: vec![Some(Arc::new(view))] });
     // Guest 1 makes itself known.
     let mut hello = frame(case.size, 0, case.vary);

@@ -36,7 +36,7 @@ fn five_tuple() -> Mask {
 fn flow(number: u64) -> Flow {
     let matches = Match { key: key(number), mask: five_tuple() };
     let actions = vec![Action::Output(2)];
-    Flow { table: 0, priority: 100, cookie: 0, idle_timeout: 0, hard_timeout: 0, matches, actions }
+    Flow { table: 0, priority: 100, cookie: 0, idle_timeout: 0, hard_timeout: 0, matches, actions, ..Flow::default() }
 }
 
 fn table_changes() {

@@ -146,7 +146,7 @@ impl<D: Dataplane> Engine<D> {
             Change::AddFlow { bridge, flow } => {
                 let flow = flows::parse(flow, &steps.next.port_names(bridge)?)?;
                 let lanes = self.dataplane.lanes();
-                steps.next.bridge_mut(bridge)?.table.insert(flow, coarse_ms(), lanes);
+                steps.next.bridge_mut(bridge)?.program.tables.insert(flow, coarse_ms(), lanes);
                 Ok(())
             }
             Change::RemoveFlow { bridge, flow } => self.remove_flow(bridge, flow, steps),
@@ -156,7 +156,7 @@ impl<D: Dataplane> Engine<D> {
     /// A flow of the file names ports as they were when it was added; when such a port is gone since, the flow stays.
     fn remove_flow(&mut self, bridge: &str, text: &str, steps: &mut Steps) -> Result<(), String> {
         match flows::parse(text, &self.state.port_names(bridge)?) {
-            Ok(flow) => drop(steps.next.bridge_mut(bridge)?.table.remove(&Filter::strict(&flow))),
+            Ok(flow) => drop(steps.next.bridge_mut(bridge)?.program.tables.remove(&Filter::strict(&flow))),
             Err(why) => warn!(%bridge, "a flow that left the file stays: {why}"),
         }
         Ok(())

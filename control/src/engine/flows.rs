@@ -1,7 +1,7 @@
 //! Flow commands: `add-flow` and its family, and flows that time out.
 
 use ringswitch_dataplane::flow::grammar::{self, PortNames};
-use ringswitch_dataplane::flow::{DEFAULT_PRIORITY, FlowTable, Rule};
+use ringswitch_dataplane::flow::{DEFAULT_PRIORITY, Rule, Tables};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use tracing::debug;
 
@@ -40,7 +40,7 @@ impl<D: Dataplane> Engine<D> {
     /// The first text that is not a flow, by its line when there are several; nothing is changed then.
     pub fn add_flows(&mut self, bridge: &str, texts: &[String]) -> Result<Changed, String> {
         let ports = self.state.port_names(bridge)?;
-        let mut table = self.state.bridge_mut(bridge)?.table.clone();
+        let mut table = self.state.bridge_mut(bridge)?.program.tables.clone();
         let mut count = 0;
         for (index, text) in texts.iter().enumerate() {
             let text = without_comment(text).trim();
@@ -73,13 +73,13 @@ impl<D: Dataplane> Engine<D> {
 
     fn change_one(&mut self, bridge: &str, verb: Verb, text: &str) -> Result<Changed, String> {
         let ports = self.state.port_names(bridge)?;
-        let mut table = self.state.bridge_mut(bridge)?.table.clone();
+        let mut table = self.state.bridge_mut(bridge)?.program.tables.clone();
         let count = self.change(&mut table, verb, text, &ports)?;
         self.take(bridge, table, count)
     }
 
     /// Does what one line asks for; returns how many flows changed.
-    fn change(&self, table: &mut FlowTable, verb: Verb, text: &str, ports: &Ports) -> Result<usize, String> {
+    fn change(&self, table: &mut Tables, verb: Verb, text: &str, ports: &Ports) -> Result<usize, String> {
         let (now, lanes) = (coarse_ms(), self.dataplane.lanes());
         match verb {
             Verb::Add => {
@@ -101,8 +101,8 @@ impl<D: Dataplane> Engine<D> {
     }
 
     /// The table is the bridge's from now on.
-    fn take(&mut self, bridge: &str, table: FlowTable, count: usize) -> Result<Changed, String> {
-        self.state.bridge_mut(bridge)?.table = table;
+    fn take(&mut self, bridge: &str, table: Tables, count: usize) -> Result<Changed, String> {
+        self.state.bridge_mut(bridge)?.program.tables = table;
         self.publish();
         Ok(Changed { count })
     }
@@ -120,7 +120,7 @@ impl<D: Dataplane> Engine<D> {
     ) -> Result<Vec<FlowReport>, String> {
         let ports = self.state.port_names(bridge)?;
         let selection = flows::selection(text.unwrap_or(""), strict, &ports)?;
-        let mut rules = self.state.bridge_mut(bridge)?.table.select(&selection);
+        let mut rules = self.state.bridge_mut(bridge)?.program.tables.select(&selection);
         rules.sort_by_key(|rule| (std::cmp::Reverse(rule.flow.priority), rule.created_ms, rule.id));
         let shown: &dyn PortNames = if names { &ports } else { &() };
         let now = coarse_ms();
@@ -131,9 +131,9 @@ impl<D: Dataplane> Engine<D> {
         let mut changed = false;
         for bridge in self.state.bridges.iter_mut().flatten() {
             let expired: Vec<_> =
-                bridge.table.timed().filter(|rule| has_expired(rule, now_ms)).map(|rule| rule.id).collect();
-            for id in expired {
-                if let Some(rule) = bridge.table.remove_id(id) {
+                bridge.program.tables.timed().filter(|rule| has_expired(rule, now_ms)).cloned().collect();
+            for rule in expired {
+                if let Some(rule) = bridge.program.tables.remove_rule(&rule) {
                     debug!(bridge = %bridge.name, flow = grammar::format_flow(&rule.flow, None, &()), "timed out");
                     changed = true;
                 }

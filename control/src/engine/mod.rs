@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
-use ringswitch_dataplane::flow::{FlowTable, Mac};
+use ringswitch_dataplane::flow::Mac;
 use ringswitch_dataplane::packet::PortTotals;
+use ringswitch_dataplane::pipeline::{PacketOut, Program, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use tracing::{info, warn};
 
@@ -40,8 +41,8 @@ pub struct View<'a> {
 pub struct BridgeView<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its flows.
-    pub table: &'a FlowTable,
+    /// Its flows, groups and meters.
+    pub program: &'a Program,
     /// Its open ports.
     pub ports: Vec<PortView<'a>>,
 }
@@ -137,6 +138,11 @@ pub trait Dataplane {
     fn acknowledged(&self) -> u64;
     /// Now and then: silent addresses go, and whatever no worker uses any more is freed.
     fn tend(&mut self);
+
+    /// What packets asked control to do since the last call; the events' wake-up tells when to look.
+    fn take_upcalls(&mut self) -> Vec<Upcall>;
+    /// Sends a packet through a bridge.
+    fn packet_out(&mut self, bridge: usize, packet: PacketOut);
 
     /// Workers there are: lanes of every counter.
     fn lanes(&self) -> usize;

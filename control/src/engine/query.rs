@@ -61,7 +61,7 @@ impl<D: Dataplane> Engine<D> {
             ("name", json!(name)),
             ("ports", json!(bridge.ports.keys().collect::<Vec<_>>())),
             ("other_config", json!(values(&bridge.settings, |scope| scope == Scope::BridgeOther))),
-            ("flow_count", json!(table.map_or(0, |bridge| bridge.table.len()))),
+            ("flow_count", json!(table.map_or(0, |bridge| bridge.program.tables.len()))),
         ]))
     }
 
@@ -124,7 +124,7 @@ impl<D: Dataplane> Engine<D> {
             let ports = self.state.ports_of(index).iter().map(port).collect();
             let settings = self.model.bridges.get(&slot.name).map(|bridge| columns(&bridge.settings));
             let (name, columns) = (slot.name.clone(), settings.unwrap_or_default());
-            reports.push(BridgeReport { name, columns, ports, flows: slot.table.len() });
+            reports.push(BridgeReport { name, columns, ports, flows: slot.program.tables.len() });
         }
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports

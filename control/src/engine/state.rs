@@ -1,6 +1,6 @@
 //! Bridges and ports that exist, with the numbers they were given. Cheap to clone: a transaction edits a clone.
 
-use ringswitch_dataplane::flow::FlowTable;
+use ringswitch_dataplane::pipeline::Program;
 use ringswitch_dataplane::port::{MAX_PORTS, PortId};
 
 use super::{BridgeView, Name, PortView};
@@ -24,7 +24,7 @@ pub struct State {
 #[derive(Clone)]
 pub struct BridgeSlot {
     pub name: String,
-    pub table: FlowTable,
+    pub program: Program,
 }
 
 /// A port that exists.
@@ -55,7 +55,7 @@ impl State {
 
     /// Puts a bridge into the first place that `taken` does not rule out.
     pub fn add_bridge(&mut self, name: &str, taken: impl Fn(usize) -> bool) -> usize {
-        let slot = BridgeSlot { name: name.to_owned(), table: FlowTable::new() };
+        let slot = BridgeSlot { name: name.to_owned(), program: Program::default() };
         let free = |index: &usize| self.bridges.get(*index).is_none_or(Option::is_none) && !taken(*index);
         let index = (0..).find(free).unwrap_or(self.bridges.len());
         self.bridges.resize(self.bridges.len().max(index + 1), None);
@@ -151,7 +151,7 @@ impl State {
     pub fn view<'a>(&'a self) -> Vec<Option<BridgeView<'a>>> {
         let ports = |index| self.ports_of(index).into_iter().filter(|port| port.open).map(PortSlot::view).collect();
         let bridge = |(index, slot): (usize, &'a Option<BridgeSlot>)| {
-            slot.as_ref().map(|bridge| BridgeView { name: &bridge.name, table: &bridge.table, ports: ports(index) })
+            slot.as_ref().map(|bridge| BridgeView { name: &bridge.name, program: &bridge.program, ports: ports(index) })
         };
         self.bridges.iter().enumerate().map(bridge).collect()
     }

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use ringswitch_dataplane::pipeline::{PacketOut, Upcall};
+
 use super::*;
 
 /// Notes what it is told; refuses to open ports whose path is in `broken`.
@@ -21,6 +23,12 @@ impl Recorder {
 }
 
 impl Dataplane for Recorder {
+    fn take_upcalls(&mut self) -> Vec<Upcall> {
+        Vec::new()
+    }
+
+    fn packet_out(&mut self, _: usize, _: PacketOut) {}
+
     fn open_port(&mut self, id: PortId, name: &str, port: &Port) -> Result<(), String> {
         let path = port.settings.text("path").unwrap_or("local");
         if self.broken.borrow().contains(path) {

@@ -46,9 +46,9 @@ impl Match {
 }
 
 /// A flow: what `add-flow` takes and `dump-flows` prints (without statistics).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
-    /// Table number; only 0 for now.
+    /// Table number, below [`super::TABLES`].
     pub table: u8,
     /// Higher wins.
     pub priority: u16,
@@ -58,10 +58,30 @@ pub struct Flow {
     pub idle_timeout: u16,
     /// Seconds after which the flow goes; 0 for never.
     pub hard_timeout: u16,
+    /// Rules of lower importance go first when a table is full.
+    pub importance: u16,
+    /// See [`FlowFlags`].
+    pub flags: FlowFlags,
     /// Which packets.
     pub matches: Match,
     /// What to do with them.
     pub actions: Vec<Action>,
+}
+
+/// OpenFlow's flags of a flow. Not all of them are a property that stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Five independent bits of the protocol.
+pub struct FlowFlags {
+    /// `send_flow_rem`: controllers are told when it goes.
+    pub send_flow_rem: bool,
+    /// `check_overlap`: refused when a rule of the same priority may match the same packets.
+    pub check_overlap: bool,
+    /// `reset_counts`: counters start again when it is modified.
+    pub reset_counts: bool,
+    /// `no_packet_counts`
+    pub no_packet_counts: bool,
+    /// `no_byte_counts`
+    pub no_byte_counts: bool,
 }
 
 impl Flow {

@@ -153,7 +153,8 @@ impl Classifier {
 
 /// `None` when the budget was spent.
 fn walk(bridge: &BridgeView, key: &FlowKey, budget: &mut u32) -> Option<Verdict> {
-    match bridge.table.lookup(key, budget) {
+    let Some(table) = bridge.program.tables.table(0) else { return Some(Verdict::NoRule) };
+    match table.lookup(key, budget) {
         Ok(Some(rule)) => Some(Verdict::Rule(rule.id)),
         Ok(None) => Some(Verdict::NoRule),
         Err(OutOfBudget) => None,

@@ -16,11 +16,13 @@ mod normal;
 mod parse;
 mod rewrite;
 mod snapshot;
+mod upcall;
 
 pub use cache::{DEFAULT_ENTRIES, FlowCache, MAX_ENTRIES, Verdict};
 pub use classify::Lookups;
 pub use fdb::{Fdb, FdbEntry, FdbStats};
-pub use snapshot::{BridgePorts, BridgeView, LOCAL_NUMBER, Native, PortEntry, Snapshot, VlanMode, VlanSet};
+pub use snapshot::{BridgePorts, BridgeView, LOCAL_NUMBER, Native, PortEntry, Program, Snapshot, VlanMode, VlanSet};
+pub use upcall::{Continuation, Learned, PacketIn, PacketOut, Upcall};
 
 use act::Burst;
 use classify::Classifier;
@@ -88,7 +90,7 @@ impl Pipeline {
 /// `verdict` is `None` when the port's budget of walks was spent; `all_bytes` are those of the whole batch.
 fn decide(burst: &mut Burst, verdict: Option<Verdict>, ids: std::ops::Range<usize>, all_bytes: usize) {
     let rule = match verdict {
-        Some(Verdict::Rule(id)) => burst.bridge.table.rule(id),
+        Some(Verdict::Rule(id)) => burst.bridge.program.tables.table(0).and_then(|table| table.rule(id)),
         Some(Verdict::NoRule) | None => None,
     };
     if let Some(rule) = rule {

@@ -31,10 +31,10 @@ pub fn apply(packet: &mut Packet, action: &Action) -> Result<(), DropReason> {
         Action::SetNwDst(address) => set_ipv4_address(packet, ipv4::DST, address.octets()),
         Action::SetNwTos(tos) => change_tos(packet, |old| old & !DSCP | tos & DSCP),
         Action::SetNwTtl(ttl) => change_ttl(packet, |_| Some(ttl))?,
-        Action::DecTtl => change_ttl(packet, |old| old.checked_sub(1).filter(|&ttl| ttl > 0))?,
+        Action::DecTtl(_) => change_ttl(packet, |old| old.checked_sub(1).filter(|&ttl| ttl > 0))?,
         Action::SetTpSrc(port) => set_port(packet, tcp::SRC, port),
         Action::SetTpDst(port) => set_port(packet, tcp::DST, port),
-        Action::Output(_) | Action::InPort | Action::Flood | Action::All | Action::Local | Action::Normal => {}
+        _ => {}
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::fdb::Fdb;
 use super::parse::Depth;
-use crate::flow::{Field, FlowTable, Mask};
+use crate::flow::{Field, Groups, Mask, Meters, Tables};
 use crate::packet::PortCounters;
 use crate::port::{PortId, TxQueues};
 
@@ -171,14 +171,42 @@ impl VlanSet {
     }
 }
 
+/// What OpenFlow says about packets: everything of a bridge that controllers change.
+#[derive(Clone, Default)]
+pub struct Program {
+    /// The rules.
+    pub tables: Tables,
+    /// The groups.
+    pub groups: Groups,
+    /// The meters.
+    pub meters: Meters,
+    /// Packets that no rule matches go to controllers (OpenFlow 1.0) instead of being dropped.
+    pub miss_to_controller: bool,
+    /// Numbers of the ports whose link is down: fast failover passes them by.
+    pub dead_ports: Arc<Vec<u32>>,
+}
+
+impl Program {
+    /// True when the other one is this one or a clone, and neither changed since.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let Self { tables, groups, meters, miss_to_controller, dead_ports } = self;
+        tables.is_same(&other.tables)
+            && groups.ptr_eq(&other.groups)
+            && meters.ptr_eq(&other.meters)
+            && *miss_to_controller == other.miss_to_controller
+            && *dead_ports == other.dead_ports
+    }
+}
+
 /// A bridge as the pipeline sees it.
 #[derive(Clone)]
 pub struct BridgeView {
     /// Another number, never used before in this switch, whenever rules or the numbers of ports change: what was cached for
     /// another version is stale.
     pub version: u64,
-    /// The rules.
-    pub table: FlowTable,
+    /// The rules, groups and meters.
+    pub program: Program,
     /// Where addresses are.
     pub fdb: Arc<Fdb>,
     /// Its ports.
@@ -192,13 +220,13 @@ pub struct BridgeView {
 }
 
 impl BridgeView {
-    /// The view of a table; computes what the table's union mask implies.
+    /// The view of some tables; computes what their union mask implies.
     #[must_use]
-    pub fn new(version: u64, table: FlowTable, fdb: Arc<Fdb>, ports: Arc<BridgePorts>) -> Self {
-        let union = table.union_mask();
+    pub fn new(version: u64, program: Program, fdb: Arc<Fdb>, ports: Arc<BridgePorts>) -> Self {
+        let union = program.tables.union_mask();
         let mut beyond_port = union;
         beyond_port.words[usize::from(Field::IN_PORT.word)] &= !Field::IN_PORT.mask();
-        Self { version, depth: Depth::of(&union), union, only_port: beyond_port.is_empty(), table, fdb, ports }
+        Self { version, depth: Depth::of(&union), union, only_port: beyond_port.is_empty(), program, fdb, ports }
     }
 }
 

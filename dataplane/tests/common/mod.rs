@@ -8,9 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex};
 
-use ringswitch_dataplane::flow::{FlowTable, grammar};
+use ringswitch_dataplane::flow::grammar;
 use ringswitch_dataplane::packet::{DropReason, PacketBatch, PortCounters, PortTotals, TxList};
-use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Fdb, PortEntry, Snapshot, VlanMode};
+use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Fdb, PortEntry, Program, Snapshot, VlanMode};
 use ringswitch_dataplane::port::{PortId, QueueHost, RxQueue, TxQueue, TxQueues};
 use ringswitch_dataplane::worker::{Worker, Workers};
 
@@ -90,7 +90,7 @@ pub struct TestSwitch {
     workers: Arc<Workers>,
     worker: Worker,
     ports: Vec<TestPort>,
-    table: FlowTable,
+    program: Program,
     pub fdb: Arc<Fdb>,
     version: u64,
 }
@@ -118,7 +118,7 @@ impl TestSwitch {
         }
         let worker = ready.pop().expect("one worker");
         let mut switch =
-            Self { workers, worker, ports, table: FlowTable::new(), fdb: Arc::new(Fdb::new(1024)), version: 0 };
+            Self { workers, worker, ports, program: Program::default(), fdb: Arc::new(Fdb::new(1024)), version: 0 };
         switch.add_flows("priority=0,actions=NORMAL");
         switch
     }
@@ -132,14 +132,14 @@ impl TestSwitch {
     pub fn add_flows(&mut self, text: &str) {
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let flow = grammar::parse_flow(line, &()).unwrap_or_else(|error| panic!("{line}: {error}"));
-            self.table.insert(flow, 0, 1);
+            self.program.tables.insert(flow, 0, 1);
         }
         self.publish();
     }
 
     /// Replaces all flows.
     pub fn set_flows(&mut self, text: &str) {
-        self.table = FlowTable::new();
+        self.program = Program::default();
         self.add_flows(text);
     }
 
@@ -147,7 +147,7 @@ impl TestSwitch {
         self.version += 1;
         let entries: Vec<_> = self.ports.iter().map(|port| Some(Arc::clone(&port.entry))).collect();
         let ports = Arc::new(BridgePorts::new(entries.iter().flatten().map(|entry| &**entry)));
-        let view = BridgeView::new(self.version, self.table.clone(), Arc::clone(&self.fdb), ports);
+        let view = BridgeView::new(self.version, self.program.clone(), Arc::clone(&self.fdb), ports);
         self.workers.publish(Snapshot { epoch: 0, ports: entries, bridges: vec![Some(Arc::new(view))] });
     }
 
@@ -226,7 +226,7 @@ impl TestSwitch {
 
     /// Packets that `dump-flows` shows for each rule, by priority.
     pub fn rule_packets(&self) -> HashMap<u16, u64> {
-        self.table.iter().map(|rule| (rule.flow.priority, rule.totals().packets)).collect()
+        self.program.tables.rules().map(|rule| (rule.flow.priority, rule.totals().packets)).collect()
     }
 
     /// Received + copies = sent + dropped, over all ports.

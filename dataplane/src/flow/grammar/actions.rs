@@ -118,7 +118,7 @@ fn modification(token: &Token<'_>) -> Result<Option<Action>, Fault> {
             _ => return Err(token.wrong("0x8100 or 0x88a8")),
         },
         "pop_vlan" | "strip_vlan" => alone(token, Action::PopVlan)?,
-        "dec_ttl" => alone(token, Action::DecTtl)?,
+        "dec_ttl" => alone(token, Action::DecTtl(Vec::new()))?,
         "mod_nw_src" => Action::SetNwSrc(ipv4(token, token.text()?)?),
         "mod_nw_dst" => Action::SetNwDst(ipv4(token, token.text()?)?),
         "mod_nw_tos" => {

@@ -82,9 +82,10 @@ fn format_action(action: &Action, ports: &dyn PortNames) -> String {
         Action::SetNwDst(address) => format!("mod_nw_dst:{address}"),
         Action::SetNwTos(tos) => format!("mod_nw_tos:{tos}"),
         Action::SetNwTtl(ttl) => format!("mod_nw_ttl:{ttl}"),
-        Action::DecTtl => "dec_ttl".to_owned(),
+        Action::DecTtl(_) => "dec_ttl".to_owned(),
         Action::SetTpSrc(port) => format!("mod_tp_src:{port}"),
         Action::SetTpDst(port) => format!("mod_tp_dst:{port}"),
+        _ => format!("{action:?}"),
     }
 }
 

@@ -242,6 +242,7 @@ impl<'a> Clauses<'a> {
             hard_timeout: self.hard_timeout,
             matches: self.matches,
             actions: actions::parse(text, at, &self.matches, ports)?,
+            ..Flow::default()
         })
     }
 }

@@ -155,7 +155,7 @@ fn any_action(random: &mut Random) -> Action {
         7 => Action::SetNwDst(address),
         8 => Action::SetNwTos(value as u8),
         9 => Action::SetNwTtl(value as u8),
-        10 => Action::DecTtl,
+        10 => Action::DecTtl(Vec::new()),
         11 => Action::SetTpSrc(value as u16),
         _ => Action::SetTpDst(value as u16),
     }
@@ -200,7 +200,7 @@ fn fields_change_as_asked_and_nothing_else_does() {
         (Action::SetNwDst([1, 2, 3, 4].into()), Field::NW_DST, 0x0102_0304),
         (Action::SetNwTos(0xb8), Field::NW_TOS, 0xbb),
         (Action::SetNwTtl(1), Field::NW_TTL, 1),
-        (Action::DecTtl, Field::NW_TTL, 63),
+        (Action::DecTtl(Vec::new()), Field::NW_TTL, 63),
         (Action::SetTpSrc(99), Field::TP_SRC, 99),
         (Action::SetTpDst(99), Field::TP_DST, 99),
         (Action::SetVlanVid(5), Field::VLAN_TCI, 0x1005),
@@ -242,10 +242,10 @@ fn a_used_up_ttl_drops_the_packet() {
     let mut frame = udp([1, 1]);
     for ttl in [0, 1] {
         frame[22] = ttl;
-        assert_eq!(rewritten(&frame, &Action::DecTtl), Err(DropReason::TtlExpired));
+        assert_eq!(rewritten(&frame, &Action::DecTtl(Vec::new())), Err(DropReason::TtlExpired));
     }
     frame[22] = 2;
-    assert_eq!(rewritten(&frame, &Action::DecTtl).map(|frame| frame[22]), Ok(1));
+    assert_eq!(rewritten(&frame, &Action::DecTtl(Vec::new())).map(|frame| frame[22]), Ok(1));
 }
 
 #[test]
@@ -271,7 +271,9 @@ fn what_is_not_there_is_not_changed() {
     later[20] = 0x20;
     later[21] = 1;
     let cut = udp([1, 1])[..40].to_vec();
-    for action in [Action::SetNwSrc([1, 1, 1, 1].into()), Action::SetNwTos(4), Action::DecTtl, Action::SetTpDst(1)] {
+    for action in
+        [Action::SetNwSrc([1, 1, 1, 1].into()), Action::SetNwTos(4), Action::DecTtl(Vec::new()), Action::SetTpDst(1)]
+    {
         assert_eq!(rewritten(&arp, &action).as_ref(), Ok(&arp), "{action:?}");
         assert_eq!(rewritten(&cut, &action).as_ref(), Ok(&cut), "{action:?}: the length says more than there is");
     }
