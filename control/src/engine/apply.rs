@@ -111,6 +111,8 @@ impl<D: Dataplane> Engine<D> {
     fn step(&mut self, change: &Change, steps: &mut Steps) -> Result<(), String> {
         match change {
             Change::SetWorkers { settings } => Err(workers_changed(&self.model.workers, settings)),
+            // Whoever connects next finds the other files.
+            Change::SetSsl { .. } => Ok(()),
             Change::AddBridge { bridge, settings } => self.add_bridge(bridge, settings, steps),
             Change::RemoveBridge { bridge } => self.remove_bridge(bridge, steps),
             Change::SetBridge { bridge, settings } => {
