@@ -12,6 +12,7 @@ pub mod engine;
 pub mod flows;
 pub mod merge;
 pub mod model;
+pub mod openflow;
 pub mod plan;
 pub mod report;
 pub mod rpc;
