@@ -297,7 +297,7 @@ mod tests {
             (&[bridge("br0"), set("bridge", "br0", &["mac=1"])], "Bridge does not contain a column \"mac\""),
             (
                 &[set("prot", "x", &["a=b"])],
-                "unknown table \"prot\"; expected bridge, port or interface; did you mean \"port\"?",
+                "unknown table \"prot\"; expected bridge, port, interface or controller; did you mean \"port\"?",
             ),
         ];
         for (commands, expected) in cases {

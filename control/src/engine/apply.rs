@@ -81,6 +81,7 @@ impl<D: Dataplane> Engine<D> {
         }
         self.state = steps.next;
         self.model = wanted;
+        self.generation += 1;
         for (bridge, learning) in steps.learning {
             self.dataplane.set_bridge(bridge, learning);
         }
@@ -95,6 +96,7 @@ impl<D: Dataplane> Engine<D> {
             }
         }
         self.drain_events();
+        self.tell_ports();
         Ok(())
     }
 
@@ -117,6 +119,7 @@ impl<D: Dataplane> Engine<D> {
             Change::RemoveBridge { bridge } => self.remove_bridge(bridge, steps),
             Change::SetBridge { bridge, settings } => {
                 steps.learning.push((steps.next.bridge(bridge)?, learning(settings)));
+                steps.next.bridge_mut(bridge)?.configure(settings);
                 Ok(())
             }
             Change::AddPort { bridge, port, spec } => {
@@ -168,6 +171,7 @@ impl<D: Dataplane> Engine<D> {
         // A place that the last snapshot uses is not taken in the same transaction.
         let in_use = |index: usize| matches!(self.state.bridges.get(index), Some(Some(_)));
         let index = steps.next.add_bridge(name, in_use);
+        steps.next.bridge_mut(name)?.configure(settings);
         self.dataplane.add_bridge(index, learning(settings));
         steps.undo.push(Undo::RemoveBridge(index));
         let mut local = Port::default();
@@ -262,6 +266,7 @@ impl<D: Dataplane> Engine<D> {
         if opened {
             self.publish();
             self.drain_events();
+            self.tell_ports();
         }
     }
 
@@ -311,6 +316,7 @@ impl<D: Dataplane> Engine<D> {
         }
         self.drain_events();
         self.publish();
+        self.tell_ports();
     }
 }
 

@@ -123,7 +123,7 @@ impl<D: Dataplane> Engine<D> {
         }
     }
 
-    fn link(&self, port: &PortSlot) -> (bool, &str) {
+    pub(super) fn link(&self, port: &PortSlot) -> (bool, &str) {
         match self.links.get(&port.id) {
             Some((_, PortEvent::Up(how))) if port.open => (true, how),
             Some((_, PortEvent::Up(text) | PortEvent::Down(text) | PortEvent::Faulted(text))) => (false, text),

@@ -59,6 +59,10 @@ impl Dataplane for Recorder {
         PortTotals::default()
     }
 
+    fn port_mac(&self, _: PortId, _: &str, _: &Port) -> Option<Mac> {
+        None
+    }
+
     fn add_bridge(&mut self, bridge: usize, _: Learning) {
         self.note(format!("bridge {bridge}"));
     }

@@ -121,10 +121,11 @@ impl Bridge {
         self.settings.list("controller").iter().filter_map(|target| target.parse().ok()).collect()
     }
 
-    /// True when it switches by itself, unless it was given flows: nobody else would tell it to.
+    /// True when it switches by itself, unless it was given flows: nobody else would tell it to. Whoever may connect need
+    /// not be a controller.
     #[must_use]
     pub fn wants_default_flow(&self) -> bool {
-        !self.is_secure() && self.settings.list("controller").is_empty()
+        !self.is_secure() && self.controllers().iter().all(|controller| controller.passive)
     }
 
     /// Gives or takes [`DEFAULT_FLOW`] when what decides about it changed; flows of its own it keeps.

@@ -137,7 +137,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("private-key", Scope::Ssl, Expect::Text("the path of a PEM file"), "no TLS", "the switch's private key"),
     setting("certificate", Scope::Ssl, Expect::Text("the path of a PEM file"), "no TLS", "its certificate"),
-    setting("ca-cert", Scope::Ssl, Expect::Text("the path of a PEM file"), "no TLS", "who signs controllers' certificates"),
+    setting(
+        "ca-cert",
+        Scope::Ssl,
+        Expect::Text("the path of a PEM file"),
+        "no TLS",
+        "who signs controllers' certificates",
+    ),
     setting(
         "fail_mode",
         Scope::Bridge,
@@ -202,13 +208,7 @@ pub const SETTINGS: &[Setting] = &[
         "how controllers know the bridge",
     ),
     setting("disable-in-band", Scope::BridgeOther, Expect::OneOf(&["true"]), "true", "taken for compatibility"),
-    setting(
-        "flow-limit",
-        Scope::BridgeOther,
-        Expect::Number(1, 10_000_000),
-        "none",
-        "most flows of a table",
-    ),
+    setting("flow-limit", Scope::BridgeOther, Expect::Number(1, 10_000_000), "none", "most flows of a table"),
     setting(
         "overflow-policy",
         Scope::BridgeOther,

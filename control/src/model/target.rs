@@ -38,8 +38,12 @@ impl FromStr for Target {
         let (method, rest) = text.split_once(':').unwrap_or((text, ""));
         let passive = method.starts_with('p');
         let address = match method {
-            "tcp" | "ssl" => active(rest).ok_or_else(|| wrong("expected an IP address, and maybe a port behind a colon"))?,
-            "ptcp" | "pssl" => listening(rest).ok_or_else(|| wrong("expected a port, and maybe an IP address behind a colon"))?,
+            "tcp" | "ssl" => {
+                active(rest).ok_or_else(|| wrong("expected an IP address, and maybe a port behind a colon"))?
+            }
+            "ptcp" | "pssl" => {
+                listening(rest).ok_or_else(|| wrong("expected a port, and maybe an IP address behind a colon"))?
+            }
             "unix" | "punix" if rest.starts_with('/') => Address::Path(rest.into()),
             "unix" | "punix" => return Err(wrong("expected an absolute path")),
             _ => return Err(wrong("expected tcp:, ssl:, unix:, ptcp:, pssl: or punix:")),

@@ -15,8 +15,10 @@ pub struct Filter {
     pub cookie: u64,
     /// Bits of the cookie that count.
     pub cookie_mask: u64,
-    /// Only rules with this action among theirs ([`Action::Output`], [`Action::Local`] and the like).
+    /// Only rules with an output to the same place among their actions ([`Action::Output`], [`Action::Local`] and the like).
     pub out_port: Option<Action>,
+    /// Only rules that use this group.
+    pub out_group: Option<u32>,
 }
 
 impl Filter {
@@ -37,6 +39,13 @@ impl Filter {
         position
             && self.table.is_none_or(|table| table == flow.table)
             && (flow.cookie ^ self.cookie) & self.cookie_mask == 0
-            && self.out_port.as_ref().is_none_or(|port| flow.actions.contains(port))
+            && self.out_port.as_ref().is_none_or(|port| {
+                Action::any(&flow.actions, &mut |action| {
+                    action == port || (action.destination().is_some() && action.destination() == port.destination())
+                })
+            })
+            && self.out_group.is_none_or(|group| {
+                Action::any(&flow.actions, &mut |action| matches!(action, Action::Group(used) if *used == group))
+            })
     }
 }

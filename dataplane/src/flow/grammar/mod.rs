@@ -214,6 +214,7 @@ impl<'a> Clauses<'a> {
             cookie: self.cookie.map_or(0, |cookie| cookie.value & cookie_mask),
             cookie_mask,
             out_port: self.out_port.clone().map(|(action, _)| action),
+            out_group: None,
         }
     }
 
