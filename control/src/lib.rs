@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod config;
+pub mod controllers;
 pub mod daemon;
 pub mod dataplane;
 pub mod engine;

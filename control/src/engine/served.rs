@@ -58,6 +58,16 @@ impl<D: Dataplane> Engine<D> {
         &self.model.ssl
     }
 
+    /// Whether packets that no rule matches go to controllers.
+    pub fn set_miss_to_controller(&mut self, bridge: usize, wanted: bool) {
+        let Some(slot) = self.state.bridges.get_mut(bridge).and_then(Option::as_mut) else { return };
+        if slot.program.miss_to_controller != wanted {
+            slot.program.miss_to_controller = wanted;
+            self.unpublished = true;
+            self.flush();
+        }
+    }
+
     /// Nobody controls the bridge (any more): it switches by itself until this is taken back.
     pub fn set_standalone(&mut self, bridge: usize, standalone: bool) {
         let lanes = self.dataplane.lanes();

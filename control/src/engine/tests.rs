@@ -1,5 +1,7 @@
 //! The engine against a recording dataplane: what is opened and closed, in which order, and what a failure leaves.
 
+mod openflow;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
