@@ -95,6 +95,10 @@ fn meter(text: &str) -> Result<Meter, Fault> {
     meter.pktps = unit.ok_or_else(|| Fault::new(end, "no unit", "kbps or pktps"))?;
     let start = bands.ok_or_else(|| Fault::new(end, "no bands", "bands=type=drop,rate=RATE"))?;
     meter.bands = parse_bands(&text[start..], start)?;
+    if !meter.burst {
+        // As in Open vSwitch: sizes count only with the word for them.
+        meter.bands.iter_mut().for_each(|band| band.burst_size = 0);
+    }
     Ok(meter)
 }
 
