@@ -17,6 +17,7 @@ const CONTROL: &[&str] = &[
     "engine",
     "dataplane",
     "rpc",
+    "controllers",
     "daemon",
 ];
 

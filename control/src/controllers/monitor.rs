@@ -1,10 +1,10 @@
 //! Flow monitors: a peer is told which flows come, change and go. OpenFlow 1.5.1 section 7.3.5.17; Nicira's
 //! `NXST_FLOW_MONITOR` is the same.
 
-use ringswitch_dataplane::flow::{Action, Filter, Flow, Rule};
+use ringswitch_dataplane::flow::{Filter, Flow, Rule};
 
 use super::session::Session;
-use crate::engine::{Dataplane, Engine, FlowChange};
+use crate::engine::{Dataplane, Engine, FlowChange, output_to};
 use crate::openflow::OfError;
 use crate::openflow::message::TABLE_ALL;
 use crate::openflow::stats::{FlowRequest, FlowUpdate, MonitorCommand, MonitorRequest};
@@ -78,7 +78,7 @@ fn filter(monitor: &MonitorRequest) -> Filter {
     Filter {
         matches: monitor.matches.normalized(),
         table: (monitor.table != TABLE_ALL).then_some(monitor.table),
-        out_port: monitor.out_port.map(Action::output_to),
+        out_port: monitor.out_port.map(output_to),
         out_group: monitor.out_group,
         ..Filter::default()
     }

@@ -267,5 +267,5 @@ fn decode(session: &Session, bytes: &[u8]) -> Result<Message, OfError> {
     if bytes[0] != session.version as u8 {
         return Err(OfError::OFPBRC_BAD_VERSION);
     }
-    crate::openflow::decode(session.version, session.flow_mod_table_id, bytes)
+    crate::openflow::decode(bytes, session.flow_mod_table_id)
 }

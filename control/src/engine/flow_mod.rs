@@ -10,9 +10,9 @@ use ringswitch_dataplane::flow::{Action, Filter, Flow, FlowTable, Match, Rule, R
 
 use super::edit::Editor;
 use super::notice::FlowChange;
-use crate::openflow::OfError;
 use crate::openflow::message::{FlowMod, FlowModCommand, RemovedReason, TABLE_ALL, TableMod};
 use crate::openflow::stats::FlowRequest;
+use crate::openflow::{OfError, action_to};
 
 impl Editor<'_> {
     /// Returns how many flows changed.
@@ -252,9 +252,14 @@ pub(super) fn filter_of(request: &FlowMod) -> Filter {
         table: (request.table != TABLE_ALL).then_some(request.table),
         cookie: request.cookie & request.cookie_mask,
         cookie_mask: request.cookie_mask,
-        out_port: request.out_port.filter(|_| deletes).map(Action::output_to),
+        out_port: request.out_port.filter(|_| deletes).map(output_to),
         out_group: request.out_group.filter(|_| deletes),
     }
+}
+
+/// What a flow that outputs there has among its actions.
+pub(crate) fn output_to(port: u32) -> Action {
+    action_to(port).unwrap_or(Action::Output(port))
 }
 
 /// Which flows statistics are asked for.
@@ -265,7 +270,7 @@ pub(super) fn filter_of_request(request: &FlowRequest) -> Filter {
         table: (request.table != TABLE_ALL).then_some(request.table),
         cookie: request.cookie & request.cookie_mask,
         cookie_mask: request.cookie_mask,
-        out_port: request.out_port.map(Action::output_to),
+        out_port: request.out_port.map(output_to),
         out_group: request.out_group,
     }
 }

@@ -39,6 +39,7 @@ use crate::model::{Port, Switch, Vlan};
 use crate::openflow::stats::Port as PortDesc;
 use crate::report::{FdbStats, QueueReport, WorkerReport};
 
+pub(crate) use flow_mod::output_to;
 pub use notice::{Event, FlowChange, Notice, Origin};
 pub use served::Served;
 pub use statistics::{flow_entry, group_features, meter_features};

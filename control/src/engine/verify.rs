@@ -7,7 +7,7 @@ use ringswitch_dataplane::pipeline::Program;
 
 use super::edit::Editor;
 use super::state::NUMBER_MAX;
-use crate::openflow::OfError;
+use crate::openflow::{OfError, action_to};
 
 impl Editor<'_> {
     /// Refuses actions of a flow in this table (none: of a group or packet-out) that name what is not there.
@@ -38,6 +38,6 @@ pub(super) fn verify(program: &Program, actions: &[Action], table: Option<u8>) -
 
 /// Could a port have this number? One that is not there may come; reserved ports have actions of their own.
 fn is_port(number: u32) -> Result<(), OfError> {
-    let is_reserved = Action::output_to(number) != Action::Output(number);
+    let is_reserved = action_to(number).is_ok_and(|action| action != Action::Output(number));
     if number <= NUMBER_MAX || is_reserved { Ok(()) } else { Err(OfError::OFPBAC_BAD_OUT_PORT) }
 }

@@ -201,37 +201,6 @@ pub enum Action {
 }
 
 impl Action {
-    /// OpenFlow 1.3's number of the port that this outputs to, when it always outputs to the same one.
-    #[must_use]
-    pub fn destination(&self) -> Option<u32> {
-        Some(match self {
-            Self::Output(port) | Self::OutputCut { port, .. } | Self::Enqueue { port, .. } => *port,
-            Self::InPort => 0xffff_fff8,
-            Self::Table => 0xffff_fff9,
-            Self::Normal => 0xffff_fffa,
-            Self::Flood => 0xffff_fffb,
-            Self::All => 0xffff_fffc,
-            Self::Controller(_) => 0xffff_fffd,
-            Self::Local => LOCAL_PORT,
-            _ => return None,
-        })
-    }
-
-    /// The output to this port, reserved ones included.
-    #[must_use]
-    pub fn output_to(port: u32) -> Self {
-        let reserved = [
-            Self::InPort,
-            Self::Table,
-            Self::Normal,
-            Self::Flood,
-            Self::All,
-            Self::Controller(Box::default()),
-            Self::Local,
-        ];
-        reserved.into_iter().find(|action| action.destination() == Some(port)).unwrap_or(Self::Output(port))
-    }
-
     /// True when `is_it` holds for one of the actions, or of those within them (`clone`, `write_actions`).
     pub fn any(actions: &[Self], is_it: &mut dyn FnMut(&Self) -> bool) -> bool {
         actions.iter().any(|action| {

@@ -1,6 +1,7 @@
 //! Flows: the key of a packet, which bits of it count, what to do, and the tables that find the rule.
 
 mod action;
+mod check;
 mod fields;
 mod filter;
 pub mod grammar;
@@ -18,6 +19,7 @@ pub use action::{
     Action, Bundle, Controller, HashFields, LOCAL_PORT, Learn, LearnSource, LearnSpec, LearnTarget, LinkAlgorithm, Mac,
     Multipath, Subfield, reason,
 };
+pub use check::{Checker, MAX_DEPTH, Misuse, Place, check};
 pub use fields::{FieldId, FieldInfo, Needs};
 pub use filter::Filter;
 pub use group::{Bucket, CountLane, GROUP_MAX, Group, GroupEntry, GroupKind, GroupLane, Groups, Selection, WATCH_ANY};
