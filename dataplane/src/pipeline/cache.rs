@@ -6,7 +6,8 @@
 //! Trust: packets choose the keys. The hash is secret ([`KeyShape::pack_into`]), so they cannot crowd one bucket, and a tag alone
 //! is never believed. Neighbours: the classifier asks and fills it; a new snapshot makes it forget.
 
-use crate::flow::{FlowKey, KEY_WORDS, KeyShape, Mask, PackedKey, RuleId};
+use super::path::{PathId, Paths};
+use crate::flow::{FRAME_WORDS, FlowKey, KEY_WORDS, KeyShape, Mask, PackedKey, RuleId};
 use crate::sys::cpu::prefetch;
 
 /// Entries when nothing else is said.
@@ -22,16 +23,46 @@ const LINE_WORDS: usize = 8;
 const GENERATION_BITS: u32 = 20;
 const TAG_BITS: u32 = 12;
 const VERDICT_SHIFT: u32 = GENERATION_BITS + TAG_BITS;
-/// The mark's verdict for "no rule matches"; no table has that many rules.
+/// The mark's verdict for "no rule matches".
 const NO_RULE: u32 = u32::MAX;
+/// For [`Verdict::Live`].
+const LIVE: u32 = u32::MAX - 1;
+/// Set in those that are a path; no table has that many rules.
+const PATH: u32 = 1 << 31;
 
 /// What is remembered about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// This rule decides.
+    /// This rule of table 0 decides, with actions that need nothing else.
     Rule(RuleId),
-    /// No rule matches.
+    /// No rule of table 0 matches, and nobody is told.
     NoRule,
+    /// What a walk through the tables led to.
+    Path(PathId),
+    /// Each packet has a walk of its own: it depends on more than the key.
+    Live,
+}
+
+impl Verdict {
+    #[inline(always)]
+    fn to_bits(self) -> u32 {
+        match self {
+            Self::Rule(id) => id.0,
+            Self::NoRule => NO_RULE,
+            Self::Path(PathId(path)) => PATH | path,
+            Self::Live => LIVE,
+        }
+    }
+
+    #[inline(always)]
+    fn of_bits(bits: u32) -> Self {
+        match bits {
+            rule if rule & PATH == 0 => Self::Rule(RuleId(rule)),
+            NO_RULE => Self::NoRule,
+            LIVE => Self::Live,
+            path => Self::Path(PathId(path & !PATH)),
+        }
+    }
 }
 
 /// One worker's cache. See the file's head.
@@ -45,6 +76,8 @@ pub struct FlowCache {
     bucket_mask: usize,
     generation: u64,
     turn: usize,
+    /// The paths that verdicts name.
+    pub(super) paths: Paths,
 }
 
 /// Words that start on a cache line.
@@ -77,7 +110,8 @@ impl Lines {
 }
 
 impl FlowCache {
-    /// Room for at least `entries` keys (a power of two, at most [`MAX_ENTRIES`]), for rules that look at `mask`.
+    /// Room for at least `entries` keys (a power of two, at most [`MAX_ENTRIES`]), for rules that look at `mask`
+    /// ([`FRAME_WORDS`] words of it at most).
     #[must_use]
     pub fn new(entries: usize, mask: &Mask) -> Self {
         let entries = entries.clamp(WAYS, MAX_ENTRIES).next_power_of_two();
@@ -86,10 +120,11 @@ impl FlowCache {
             stride: stride(&shape),
             shape,
             marks: Lines::new(entries),
-            keys: Lines::new(entries * KEY_WORDS.next_power_of_two()),
+            keys: Lines::new(entries * FRAME_WORDS.next_power_of_two()),
             bucket_mask: entries / WAYS - 1,
             generation: 1,
             turn: 0,
+            paths: Paths::new(entries),
         }
     }
 
@@ -111,6 +146,7 @@ impl FlowCache {
 
     /// Forgets everything, by counting the generation up: O(1), but for once in a million times.
     pub fn invalidate(&mut self) {
+        self.paths.clear();
         self.generation += 1;
         if self.generation >> GENERATION_BITS != 0 {
             self.marks.words.fill(0);
@@ -176,13 +212,9 @@ impl FlowCache {
     /// Remembers what was found for a key. Where both its buckets are full, an entry of its first makes way.
     pub fn insert(&mut self, hash: u64, key: &PackedKey, verdict: Verdict) {
         let (bucket, way) = self.place(hash, key);
-        let verdict = match verdict {
-            Verdict::Rule(id) => id.0,
-            Verdict::NoRule => NO_RULE,
-        };
         let (mark, entry, count) = (self.mark(hash), self.entry(bucket, way), self.shape.words());
         self.keys.slice_mut(entry, count).copy_from_slice(&key.words[..count]);
-        self.marks.slice_mut(bucket * WAYS + way, 1)[0] = u64::from(verdict) << VERDICT_SHIFT | mark;
+        self.marks.slice_mut(bucket * WAYS + way, 1)[0] = u64::from(verdict.to_bits()) << VERDICT_SHIFT | mark;
     }
 
     /// Where the key is, or a free place, or one in turn.
@@ -217,8 +249,8 @@ impl FlowCache {
         while candidates != 0 {
             let way = candidates.trailing_zeros() as usize;
             if self.is_key(bucket, way, key) {
-                let verdict = (self.marks.word(bucket * WAYS + way) >> VERDICT_SHIFT) as u32;
-                return Some(if verdict == NO_RULE { Verdict::NoRule } else { Verdict::Rule(RuleId(verdict)) });
+                let mark = self.marks.word(bucket * WAYS + way);
+                return Some(Verdict::of_bits((mark >> VERDICT_SHIFT) as u32));
             }
             candidates &= candidates - 1;
         }

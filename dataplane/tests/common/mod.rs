@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use ringswitch_dataplane::flow::grammar;
 use ringswitch_dataplane::packet::{DropReason, PacketBatch, PortCounters, PortTotals, TxList};
-use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Fdb, PortEntry, Program, Snapshot, VlanMode};
+use ringswitch_dataplane::pipeline::{
+    BridgePorts, BridgeView, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, TableStats, Upcall, VlanMode,
+};
 use ringswitch_dataplane::port::{PortId, QueueHost, RxQueue, TxQueue, TxQueues};
 use ringswitch_dataplane::worker::{Worker, Workers};
 
@@ -90,7 +92,8 @@ pub struct TestSwitch {
     workers: Arc<Workers>,
     worker: Worker,
     ports: Vec<TestPort>,
-    program: Program,
+    pub program: Program,
+    pub stats: Arc<TableStats>,
     pub fdb: Arc<Fdb>,
     version: u64,
 }
@@ -113,12 +116,13 @@ impl TestSwitch {
                 tx,
                 counters: Arc::new([PortCounters::default()]),
                 vlan,
+                flags: PortFlags::default(),
             });
             ports.push(TestPort { entry, input, output });
         }
         let worker = ready.pop().expect("one worker");
-        let mut switch =
-            Self { workers, worker, ports, program: Program::default(), fdb: Arc::new(Fdb::new(1024)), version: 0 };
+        let (program, stats, fdb) = (Program::default(), Arc::new(TableStats::new(1)), Arc::new(Fdb::new(1024)));
+        let mut switch = Self { workers, worker, ports, program, stats, fdb, version: 0 };
         switch.add_flows("priority=0,actions=NORMAL");
         switch
     }
@@ -143,11 +147,24 @@ impl TestSwitch {
         self.add_flows(text);
     }
 
-    fn publish(&mut self) {
+    /// What packets asked control for since the last call.
+    pub fn upcalls(&self) -> Vec<Upcall> {
+        self.workers.take_upcalls()
+    }
+
+    /// Control sends a packet.
+    pub fn packet_out(&mut self, packet: PacketOut) {
+        self.workers.inject(0, packet);
+        while self.worker.poll_once() > 0 {}
+    }
+
+    /// Makes the program as it is now the one in force.
+    pub fn publish(&mut self) {
         self.version += 1;
         let entries: Vec<_> = self.ports.iter().map(|port| Some(Arc::clone(&port.entry))).collect();
         let ports = Arc::new(BridgePorts::new(entries.iter().flatten().map(|entry| &**entry)));
-        let view = BridgeView::new(self.version, self.program.clone(), Arc::clone(&self.fdb), ports);
+        let (program, fdb, stats) = (self.program.clone(), Arc::clone(&self.fdb), Arc::clone(&self.stats));
+        let view = BridgeView::new(self.version, program, fdb, ports, stats);
         self.workers.publish(Snapshot { epoch: 0, ports: entries, bridges: vec![Some(Arc::new(view))] });
     }
 
