@@ -21,7 +21,7 @@ pub use action::{
 pub use fields::{FieldId, FieldInfo, Needs};
 pub use filter::Filter;
 pub use group::{Bucket, CountLane, GROUP_MAX, Group, GroupEntry, GroupKind, GroupLane, Groups, Selection, WATCH_ANY};
-pub use key::{FRAME_WORDS, Field, FlowKey, KEY_WORDS, Mask};
+pub use key::{FRAME_WORDS, Field, FlowKey, KEY_WORDS, Mask, headers};
 pub use meter::{Band, BandKind, METER_CONTROLLER, METER_MAX, METER_SLOWPATH, Meter, MeterEntry, Meters};
 pub use rule::{DEFAULT_PRIORITY, Flow, FlowFlags, Match, Rule, RuleId, RuleLane, RuleTotals};
 pub use shape::{KeyShape, PackedKey};

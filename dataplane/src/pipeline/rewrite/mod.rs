@@ -4,6 +4,15 @@
 //! action on a frame without the header in question does nothing, as in Open vSwitch. Trust: the frame is the
 //! sender's; headers are located anew for each change. Neighbours: `act` calls this before it hands the frame on.
 
+mod change;
+#[allow(dead_code)] // Until the walk through the tables calls it.
+mod keys;
+
+#[allow(unused_imports)] // The same.
+pub use change::Change;
+#[allow(unused_imports)] // The same.
+pub use keys::{KeyEffect, apply_to_key, reads, set_in_key};
+
 use crate::flow::{Action, Mac};
 use crate::packet::{DropReason, Packet};
 use crate::wire::{checksum, ethernet, ipv4, ipv6, sctp, tcp, udp, vlan};
