@@ -3,7 +3,7 @@
 //! Tables remember it for each of their rules beside the rules' masks, so that whoever caches what a walk found knows under
 //! which bits of the key the same comes out again. Neighbours: `table` and `group` keep it, the pipeline's snapshot adds it up.
 
-use super::{Action, Field, FieldId, HashFields, Learn, LearnSource, Mask, Needs, Subfield};
+use super::{Action, Change, Field, FieldId, HashFields, Learn, LearnSource, Mask, Needs, Subfield};
 
 /// What these actions look at. Nothing when all of them are plain.
 #[must_use]
@@ -49,36 +49,36 @@ pub fn is_of_frame(field: FieldId) -> bool {
 
 fn add(action: &Action, mask: &mut Mask) {
     match action {
-        Action::SetField { field, .. } => need(*field, mask),
-        Action::Load { target, .. } | Action::Pop(target) | Action::CheckPktLarger { target, .. } => {
-            need(target.field, mask);
-        }
+        Action::Pop(target) | Action::CheckPktLarger { target, .. } => look_at_target(*target, mask),
         Action::Move { source, target } => {
             look(*source, mask);
-            need(target.field, mask);
+            look_at_target(*target, mask);
         }
         Action::Push(source) | Action::OutputField { source, .. } => look(*source, mask),
-        Action::SetVlanVid(_) | Action::SetVlanPcp(_) | Action::PushVlan(_) | Action::PopVlan => {
-            mask.add(Field::VLAN_TCI, u64::MAX);
-            mask.add(Field::INNER_TCI, u64::MAX);
-            mask.add(Field::DL_TYPE, u64::MAX);
-        }
-        Action::SetNwSrc(_) | Action::SetNwDst(_) => needs(Needs::Ipv4, mask),
-        Action::SetNwTos(_) | Action::SetNwEcn(_) | Action::SetNwTtl(_) | Action::DecTtl(_) => needs(Needs::Ip, mask),
-        Action::SetTpSrc(_) | Action::SetTpDst(_) => needs(Needs::Ports, mask),
-        Action::SetMplsLabel(_) | Action::SetMplsTc(_) | Action::SetMplsTtl(_) | Action::DecMplsTtl => {
-            needs(Needs::Mpls, mask);
-        }
         Action::Clone(actions) | Action::WriteActions(actions) => actions.iter().for_each(|action| add(action, mask)),
-        Action::Learn(learn) => add_learn(learn, mask),
-        Action::Multipath(multipath) => add_hash(multipath.fields, mask),
-        Action::Bundle(bundle) => add_hash(bundle.fields, mask),
-        Action::FinTimeout { .. } => {
-            needs(Needs::Transport(crate::wire::tcp::PROTOCOL), mask);
-            mask.add(Field::TCP_FLAGS, u64::MAX);
+        Action::Learn(learn) => {
+            add_learn(learn, mask);
+            learn.result.into_iter().for_each(|target| look_at_target(target, mask));
         }
-        _ => {}
+        Action::Multipath(multipath) => {
+            add_hash(multipath.fields, mask);
+            look_at_target(multipath.target, mask);
+        }
+        Action::Bundle(bundle) => {
+            add_hash(bundle.fields, mask);
+            bundle.target.into_iter().for_each(|target| look_at_target(target, mask));
+        }
+        Action::FinTimeout { .. } => {
+            let fields = [Field::DL_TYPE, Field::NW_PROTO, Field::TCP_FLAGS];
+            fields.into_iter().for_each(|field| mask.add(field, u64::MAX));
+        }
+        change => mask.union(&change_reads(change)),
     }
+}
+
+/// What decides whether a field of the frame can be set.
+fn look_at_target(target: Subfield, mask: &mut Mask) {
+    mask.union(&change_reads(&Action::SetField { field: target.field, value: 0, mask: target.mask() }));
 }
 
 fn look(source: Subfield, mask: &mut Mask) {
@@ -93,25 +93,54 @@ fn add_learn(learn: &Learn, mask: &mut Mask) {
     }
 }
 
-/// A field of the frame changes only where it is.
-fn need(field: FieldId, mask: &mut Mask) {
-    needs(field.info().needs, mask);
-}
-
-fn needs(needs: Needs, mask: &mut Mask) {
-    let fields: &[Field] = match needs {
-        Needs::Nothing => &[],
-        Needs::Tag => &[Field::VLAN_TCI],
-        Needs::Mpls | Needs::Pbb | Needs::Ipv4 | Needs::Ipv6 | Needs::Ip => &[Field::DL_TYPE],
-        Needs::Arp | Needs::Ipv4OrArp | Needs::IpOrArp => &[Field::DL_TYPE],
-        Needs::Transport(_) | Needs::Icmp | Needs::Icmp6 | Needs::AnyIcmp | Needs::Ports => {
-            &[Field::DL_TYPE, Field::NW_PROTO, Field::NW_FRAG]
+/// The bits of a key on which depends what an action that changes the frame makes of it, beside those that it writes.
+#[must_use]
+pub fn change_reads(action: &Action) -> Mask {
+    let mut mask = Mask::NONE;
+    let network = [Field::DL_TYPE, Field::HEADERS];
+    let tags = [Field::VLAN_TCI, Field::INNER_TCI, Field::DL_TYPE, Field::HEADERS];
+    let mut all = |fields: &[Field]| fields.iter().for_each(|&field| mask.add(field, u64::MAX));
+    match action {
+        Action::PushVlan(_) | Action::PopVlan => all(&tags),
+        Action::PushMpls(_) => {
+            all(&network);
+            all(&[Field::NW_TTL, Field::MPLS_LSE]);
         }
-        Needs::Nd | Needs::NdSolicit | Needs::NdAdvert => {
-            &[Field::DL_TYPE, Field::NW_PROTO, Field::NW_FRAG, Field::TP_SRC]
+        Action::PushPbb(_) => {
+            all(&network);
+            all(&[Field::PBB]);
         }
-    };
-    fields.iter().for_each(|&field| mask.add(field, u64::MAX));
+        Action::PopMpls(_) | Action::PopPbb | Action::DecTtl(_) | Action::DecMplsTtl => {
+            all(&network);
+            all(&[Field::NW_TTL, Field::MPLS_LSE]);
+        }
+        Action::CopyTtlOut => {
+            all(&network);
+            all(&[Field::NW_PROTO, Field::NW_FRAG]);
+        }
+        Action::SetTpSrc(_) | Action::SetTpDst(_) => {
+            all(&network);
+            all(&[Field::NW_PROTO, Field::NW_FRAG]);
+        }
+        setter => match Change::of(setter, || 0).map(|change| change.field) {
+            None => {}
+            Some(FieldId::VLAN_TCI) => all(&tags),
+            Some(field) => match field.info().needs {
+                Needs::Nothing => {}
+                Needs::Tag => all(&[Field::VLAN_TCI]),
+                Needs::Mpls | Needs::Pbb | Needs::Ipv4 | Needs::Ipv6 | Needs::Ip | Needs::Arp => all(&network),
+                Needs::Nd | Needs::NdSolicit | Needs::NdAdvert => {
+                    all(&network);
+                    all(&[Field::NW_PROTO, Field::NW_FRAG, Field::TP_SRC]);
+                }
+                _ => {
+                    all(&network);
+                    all(&[Field::NW_PROTO, Field::NW_FRAG]);
+                }
+            },
+        },
+    }
+    mask
 }
 
 /// The fields that a hash is taken over.

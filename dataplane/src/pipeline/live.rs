@@ -5,14 +5,14 @@
 //! depends on more than their key walk live: each step is done at once.
 
 use super::act::Burst;
-use super::parse::{Depth, parse, reach_headers};
+use super::parse::{Depth, parse_again};
 use super::path::Step;
 use super::punt::Origin;
 use super::upcall::PacketOut;
 use super::run::{Run, meters_admit};
 use super::walk::{Outer, Request, Sink, State, Stop, Walk};
-use crate::flow::{FRAME_WORDS, Field, FlowKey, KEY_WORDS, METER_CONTROLLER, Mask, reason};
-use crate::packet::{DropReason, Packet};
+use crate::flow::{FlowKey, METER_CONTROLLER, reason};
+use crate::packet::DropReason;
 
 /// Makes request `nth` of the walk of packet `id`; false when it was refused.
 pub(super) fn replay(burst: &mut Burst, nth: u16, id: usize) -> bool {
@@ -131,7 +131,7 @@ impl<'a> Sink<'a> for Live<'_, '_> {
 
     fn read(&mut self, key: &mut FlowKey) -> bool {
         self.run.release();
-        read_all(&mut self.run.burst.batch.packets_mut()[self.id], key);
+        parse_again(&mut self.run.burst.batch.packets_mut()[self.id], Depth::All, key);
         true
     }
 
@@ -140,20 +140,11 @@ impl<'a> Sink<'a> for Live<'_, '_> {
     }
 }
 
-/// Every field that lies in the frame goes into the key; the others stay.
-pub(super) fn read_all(packet: &mut Packet, key: &mut FlowKey) {
-    let mut found = FlowKey::default();
-    reach_headers(packet);
-    let everything = Mask { words: [u64::MAX; KEY_WORDS] };
-    parse(packet, key.field(Field::IN_PORT) as u32, Depth::of(&everything), &mut found);
-    key.words[..FRAME_WORDS].copy_from_slice(&found.words[..FRAME_WORDS]);
-}
-
 /// Runs what control says of its packet, the only one of the burst.
 pub(super) fn inject<'b>(burst: &mut Burst<'b>, out: &'b PacketOut) {
     let resume = out.resume.as_deref();
     let mut key = resume.map_or(out.key, |resume| resume.key);
-    read_all(&mut burst.batch.packets_mut()[0], &mut key);
+    parse_again(&mut burst.batch.packets_mut()[0], Depth::All, &mut key);
     walk(burst, 0, key, |mut walk| match resume {
         Some(resume) => {
             walk.state.table = resume.table;

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::act::{self, Burst, each};
 use super::live::replay;
+use super::parse::{Depth, parse_again};
 use super::path::Step;
 use super::{normal, rewrite};
 use crate::flow::{Action, BandKind, FieldId, MeterEntry, RuleId};
@@ -249,7 +250,7 @@ fn port_numbered<'b>(burst: &Burst<'b>, number: u32) -> Option<&'b PortEntry> {
 /// Raises the drop precedence of an assured-forwarding packet (RFC 2597); others have none.
 fn remark(packet: &mut Packet, levels: u8) {
     let mut key = crate::flow::FlowKey::default();
-    super::live::read_all(packet, &mut key);
+    parse_again(packet, Depth::Network, &mut key);
     let dscp = key.get(FieldId::IP_DSCP) as u8;
     let (class, precedence) = (dscp >> 3, dscp >> 1 & 3);
     if (1..=4).contains(&class) && precedence > 0 && dscp & 1 == 0 {

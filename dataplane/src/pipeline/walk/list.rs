@@ -75,11 +75,6 @@ impl<'a> Walk<'a, '_> {
                 self.note_set();
                 Ok(())
             }
-            Action::WriteMetadata { value, mask } => {
-                let old = self.state.key.field(Field::METADATA);
-                self.state.key.set(Field::METADATA, old & !mask | value & mask);
-                Ok(())
-            }
             _ => self.change(action, outer),
         }
     }

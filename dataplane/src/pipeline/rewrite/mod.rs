@@ -4,6 +4,10 @@
 //! action on a frame without the header in question does nothing, as in Open vSwitch. Trust: the frame is the
 //! sender's; headers are located anew for each change. Neighbours: `act` calls this before it hands the frame on.
 
+mod keys;
+
+pub use keys::{KeyEffect, apply_to_key};
+
 use crate::flow::{Action, Mac};
 use crate::packet::{DropReason, Packet};
 use crate::wire::{checksum, ethernet, ipv4, ipv6, sctp, tcp, udp, vlan};
