@@ -53,7 +53,13 @@ impl Switch {
         flows.into_iter().for_each(|flow| _ = program.tables.insert(flow, 0, 1));
         self.version += 1;
         let ports = BridgePorts::new(self.snapshot.ports.iter().flatten().map(|entry| &**entry));
-        let view = BridgeView::new(self.version, program, Arc::new(Fdb::new(64)), Arc::new(ports), Arc::new(TableStats::new(1)));
+        let view = BridgeView::new(
+            self.version,
+            program,
+            Arc::new(Fdb::new(64)),
+            Arc::new(ports),
+            Arc::new(TableStats::new(1)),
+        );
         self.snapshot.bridges = vec![Some(Arc::new(view))];
     }
 

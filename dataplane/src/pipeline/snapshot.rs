@@ -243,13 +243,7 @@ pub struct BridgeView {
 impl BridgeView {
     /// The view of some tables; computes what their union mask implies.
     #[must_use]
-    pub fn new(
-        version: u64,
-        program: Program,
-        fdb: Arc<Fdb>,
-        ports: Arc<BridgePorts>,
-        stats: Arc<TableStats>,
-    ) -> Self {
+    pub fn new(version: u64, program: Program, fdb: Arc<Fdb>, ports: Arc<BridgePorts>, stats: Arc<TableStats>) -> Self {
         let mut union = program.tables.union_mask();
         program.groups.values().for_each(|group| union.union(&group.reads));
         // The others are zero then.

@@ -4,9 +4,7 @@
 
 use super::hash::port_of;
 use super::port;
-use crate::flow::{
-    Action, FieldId, Flow, FlowFlags, FlowKey, Learn, LearnSource, LearnTarget, Match, Subfield,
-};
+use crate::flow::{Action, FieldId, Flow, FlowFlags, FlowKey, Learn, LearnSource, LearnTarget, Match, Subfield};
 
 /// What `learn` makes of a packet with this key.
 pub(in crate::pipeline) fn learned(learn: &Learn, key: &FlowKey) -> Flow {

@@ -190,11 +190,5 @@ impl<'a> Walk<'a, '_> {
 }
 
 /// An output to the controller port.
-static PLAIN: Controller = Controller {
-    max_len: u16::MAX,
-    reason: reason::ACTION,
-    id: 0,
-    userdata: Vec::new(),
-    pause: false,
-    meter: None,
-};
+static PLAIN: Controller =
+    Controller { max_len: u16::MAX, reason: reason::ACTION, id: 0, userdata: Vec::new(), pause: false, meter: None };
