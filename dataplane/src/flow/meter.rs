@@ -110,7 +110,7 @@ impl Bucket {
 
     /// Takes this many packets or bytes out of the bucket; false when it does not hold them.
     fn take(&self, count: u64, now: u64) -> bool {
-        let need = (u128::from(count) * u128::from(self.cost) >> 16) as u64;
+        let need = ((u128::from(count) * u128::from(self.cost)) >> 16) as u64;
         let take = |full_at: u64| {
             let then = full_at.max(now).saturating_add(need);
             (then <= now.saturating_add(self.depth)).then_some(then)

@@ -20,7 +20,7 @@ pub(super) fn replay(burst: &mut Burst, nth: u16, id: usize) -> bool {
     let mut room = std::mem::take(&mut burst.slow.room);
     let mut sink = Replay { burst, nth, id, made: false };
     // The same walk was within the budget before.
-    let _ = Walk::new(bridge, key, &mut sink, &mut room, &mut { u32::MAX }).from_start();
+    let _ = Walk::new(bridge, key, &mut sink, &mut room, &mut { u32::MAX }).start();
     let made = sink.made;
     burst.slow.room = room;
     made

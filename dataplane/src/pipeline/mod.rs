@@ -151,13 +151,13 @@ fn decide(burst: &mut Burst, paths: Option<&Paths>, verdict: Option<Verdict>, id
         }
         Some(Verdict::Path(path)) => {
             if let Some(paths) = paths {
-                run::run(burst, paths.steps(path), ids);
+                run::run(burst, paths.path(path), ids);
             }
         }
         Some(Verdict::Live) => {
             for id in ids {
                 let key = burst.key(id);
-                live::walk(burst, id, key, |walk| walk.from_start());
+                live::walk(burst, id, key, |walk| walk.start());
             }
         }
         Some(Verdict::NoRule) => {

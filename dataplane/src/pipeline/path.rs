@@ -86,11 +86,25 @@ pub(super) fn finish(steps: &mut Vec<Step>) {
     });
 }
 
+/// Where the steps of a path lie.
+#[derive(Clone, Copy)]
+struct Place {
+    start: u32,
+    end: u32,
+    copies: bool,
+}
+
+/// A path to take.
+pub(super) struct Path<'a> {
+    pub steps: &'a [Step],
+    /// Some steps work on copies: one packet at a time.
+    pub copies: bool,
+}
+
 /// The paths of one bridge in one worker.
 pub(super) struct Paths {
     steps: Vec<Step>,
-    /// Where each path starts and ends.
-    ranges: Vec<(u32, u32)>,
+    ranges: Vec<Place>,
     /// Numbers of paths by a hash of their steps.
     known: Box<[u32]>,
     /// Counts how often it was emptied.
@@ -125,10 +139,10 @@ impl Paths {
         self.generation += 1;
     }
 
-    /// The steps of a path.
-    pub fn steps(&self, PathId(path): PathId) -> &[Step] {
-        let (start, end) = self.ranges[path as usize];
-        &self.steps[start as usize..end as usize]
+    /// A path.
+    pub fn path(&self, PathId(path): PathId) -> Path<'_> {
+        let Place { start, end, copies } = self.ranges[path as usize];
+        Path { steps: &self.steps[start as usize..end as usize], copies }
     }
 
     /// Takes a path in; `None` when there is no room.
@@ -137,7 +151,7 @@ impl Paths {
         // A path that learns is for one flow: it remembers when it did.
         let is_own = steps.iter().any(|step| matches!(step, Step::Learn { .. }));
         let known = self.known[place];
-        if !is_own && known != NONE && self.steps(PathId(known)) == steps {
+        if !is_own && known != NONE && self.path(PathId(known)).steps == steps {
             return Some(PathId(known));
         }
         if self.ranges.len() == self.ranges.capacity() || self.steps.len() + steps.len() > self.steps.capacity() {
@@ -146,7 +160,8 @@ impl Paths {
         let start = self.steps.len();
         self.steps.extend_from_slice(steps);
         let path = self.ranges.len() as u32;
-        self.ranges.push((start as u32, self.steps.len() as u32));
+        let copies = steps.contains(&Step::Save);
+        self.ranges.push(Place { start: start as u32, end: self.steps.len() as u32, copies });
         if !is_own {
             self.known[place] = path;
         }

@@ -25,7 +25,7 @@ pub(super) fn judge(
     let steps = &mut workshop.steps;
     steps.clear();
     let mut sink = Record { steps, plain: None, lookups: 0 };
-    let outcome = Walk::new(bridge, *key, &mut sink, &mut workshop.room, budget).from_start();
+    let outcome = Walk::new(bridge, *key, &mut sink, &mut workshop.room, budget).start();
     if let Some(rule) = sink.plain {
         return Some(Some(Verdict::Rule(rule)));
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::act::{self, Burst, each};
 use super::live::replay;
 use super::parse::{Depth, parse_again};
-use super::path::Step;
+use super::path::{Path, Step};
 use super::{normal, rewrite};
 use crate::flow::{Action, BandKind, FieldId, MeterEntry, RuleId};
 use crate::packet::{DropReason, Packet};
@@ -28,9 +28,10 @@ pub(super) struct Run<'r, 'b> {
     bytes: u64,
 }
 
-/// Takes all steps with the packets of `ids`.
-pub(super) fn run(burst: &mut Burst, steps: &[Step], ids: Range<usize>) {
-    if steps.iter().any(|step| *step == Step::Save) {
+/// Takes a path with the packets of `ids`.
+pub(super) fn run(burst: &mut Burst, path: Path, ids: Range<usize>) {
+    let Path { steps, copies } = path;
+    if copies {
         for id in ids {
             burst.slow.backup.clear();
             burst.slow.alive.clear();

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex};
 
-use ringswitch_dataplane::flow::grammar;
+use ringswitch_dataplane::flow::{Action, Flow, grammar};
 use ringswitch_dataplane::packet::{DropReason, PacketBatch, PortCounters, PortTotals, TxList};
 use ringswitch_dataplane::pipeline::{
     BridgePorts, BridgeView, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, TableStats, Upcall, VlanMode,
@@ -192,6 +192,15 @@ impl TestSwitch {
         self.workers.publish(Snapshot { bridges: vec![None], ..snapshot });
     }
 
+    /// Changes what controllers forbid port `number`.
+    pub fn set_flags(&mut self, number: u32, change: impl FnOnce(&mut PortFlags)) {
+        let port = &mut self.ports[number as usize - 1];
+        let mut entry = PortEntry::clone(&port.entry);
+        change(&mut entry.flags);
+        port.entry = Arc::new(entry);
+        self.publish();
+    }
+
     fn port(&self, number: u32) -> &TestPort {
         &self.ports[number as usize - 1]
     }
@@ -256,6 +265,16 @@ impl TestSwitch {
         }
         assert_eq!(came, went, "received + copies = sent + dropped");
     }
+}
+
+/// A flow from its text.
+pub fn flow(text: &str) -> Flow {
+    grammar::parse_flow(text, &()).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// Actions from their text.
+pub fn actions(text: &str) -> Vec<Action> {
+    flow(&format!("actions={text}")).actions
 }
 
 /// An untagged UDP frame between two hosts of the form 02:00:00:00:00:NN and 10.0.0.NN.

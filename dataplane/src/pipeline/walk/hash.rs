@@ -63,7 +63,7 @@ pub(super) fn link(hash: u32, algorithm: LinkAlgorithm, links: u16, argument: u3
     let count = u32::from(links.max(1));
     let link = match algorithm {
         LinkAlgorithm::ModuloN => hash % count,
-        LinkAlgorithm::HashThreshold => (u64::from(hash) * u64::from(count) >> 32) as u32,
+        LinkAlgorithm::HashThreshold => ((u64::from(hash) * u64::from(count)) >> 32) as u32,
         LinkAlgorithm::Hrw => (0..count).max_by_key(|&link| score(hash, link)).unwrap_or(0),
         LinkAlgorithm::IterHash => {
             // Among `argument` links, of which only the first so many are there: another try when it is none of them.

@@ -170,7 +170,7 @@ impl<'a, 's> Walk<'a, 's> {
     }
 
     /// From table 0 on, to the end.
-    pub fn from_start(mut self) -> Result<(), Stop> {
+    pub fn start(mut self) -> Result<(), Stop> {
         self.enter(0, OnMiss::Default, &Outer { rest: &[], outer: None })?;
         self.end()
     }
