@@ -23,16 +23,14 @@ const LINE_WORDS: usize = 8;
 const GENERATION_BITS: u32 = 20;
 const TAG_BITS: u32 = 12;
 const VERDICT_SHIFT: u32 = GENERATION_BITS + TAG_BITS;
-/// The mark's verdict for "no rule matches".
-const NO_RULE: u32 = u32::MAX;
-/// For [`Verdict::Live`].
-const LIVE: u32 = u32::MAX - 1;
-/// Set in those that are a path; no table has that many rules.
-const PATH: u32 = 1 << 31;
 
-/// What is remembered about a key.
+/// What is known about a key, in one word: they are compared packet by packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub struct Verdict(u32);
+
+/// What a [`Verdict`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
     /// This rule of table 0 decides, with actions that need nothing else.
     Rule(RuleId),
     /// No rule of table 0 matches, and nobody is told.
@@ -41,26 +39,47 @@ pub enum Verdict {
     Path(PathId),
     /// Each packet has a walk of its own: it depends on more than the key.
     Live,
+    /// Nothing is known.
+    Unknown,
 }
 
+/// Set in the words that are a path; no table has that many rules.
+const PATH: u32 = 1 << 31;
+
 impl Verdict {
+    /// No rule of table 0 matches, and nobody is told.
+    pub const NO_RULE: Self = Self(u32::MAX);
+    /// Each packet has a walk of its own.
+    pub const LIVE: Self = Self(u32::MAX - 1);
+    /// Nothing is known. Never remembered.
+    pub const UNKNOWN: Self = Self(u32::MAX - 2);
+
+    /// This rule decides.
+    #[must_use]
+    pub fn rule(id: RuleId) -> Self {
+        Self(id.0)
+    }
+
+    /// What a walk led to.
+    pub(super) fn path(PathId(path): PathId) -> Self {
+        Self(PATH | path)
+    }
+
+    /// True when something is known.
     #[inline(always)]
-    fn to_bits(self) -> u32 {
-        match self {
-            Self::Rule(id) => id.0,
-            Self::NoRule => NO_RULE,
-            Self::Path(PathId(path)) => PATH | path,
-            Self::Live => LIVE,
-        }
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self != Self::UNKNOWN
     }
 
     #[inline(always)]
-    fn of_bits(bits: u32) -> Self {
-        match bits {
-            rule if rule & PATH == 0 => Self::Rule(RuleId(rule)),
-            NO_RULE => Self::NoRule,
-            LIVE => Self::Live,
-            path => Self::Path(PathId(path & !PATH)),
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Self::NO_RULE => Kind::NoRule,
+            Self::LIVE => Kind::Live,
+            Self::UNKNOWN => Kind::Unknown,
+            Self(rule) if rule & PATH == 0 => Kind::Rule(RuleId(rule)),
+            Self(path) => Kind::Path(PathId(path & !PATH)),
         }
     }
 }
@@ -172,22 +191,22 @@ impl FlowCache {
     /// What is known about the key.
     #[inline(always)]
     #[must_use]
-    pub fn probe(&self, hash: u64, key: &PackedKey) -> Option<Verdict> {
+    pub fn probe(&self, hash: u64, key: &PackedKey) -> Verdict {
         let home = self.home(hash);
         match self.confirm(home, key, self.candidates(home, hash)) {
-            None => self.probe_other(hash, key),
+            Verdict::UNKNOWN => self.probe_other(hash, key),
             found => found,
         }
     }
 
-    fn probe_other(&self, hash: u64, key: &PackedKey) -> Option<Verdict> {
+    fn probe_other(&self, hash: u64, key: &PackedKey) -> Verdict {
         let other = self.other(hash);
         self.confirm(other, key, self.candidates(other, hash))
     }
 
     /// [`probe`](Self::probe) for up to a batch; the memory of all is fetched before the first is looked at.
     #[inline]
-    pub fn probe_batch(&self, hashes: &[u64], keys: &[PackedKey], verdicts: &mut [Option<Verdict>]) {
+    pub fn probe_batch(&self, hashes: &[u64], keys: &[PackedKey], verdicts: &mut [Verdict]) {
         for &hash in hashes {
             self.prefetch(hash);
         }
@@ -203,7 +222,7 @@ impl FlowCache {
         }
         for (((&hash, key), &candidates), verdict) in hashes.iter().zip(keys).zip(&candidates).zip(verdicts) {
             *verdict = match self.confirm(self.home(hash), key, candidates) {
-                None => self.probe_other(hash, key),
+                Verdict::UNKNOWN => self.probe_other(hash, key),
                 found => found,
             };
         }
@@ -214,7 +233,7 @@ impl FlowCache {
         let (bucket, way) = self.place(hash, key);
         let (mark, entry, count) = (self.mark(hash), self.entry(bucket, way), self.shape.words());
         self.keys.slice_mut(entry, count).copy_from_slice(&key.words[..count]);
-        self.marks.slice_mut(bucket * WAYS + way, 1)[0] = u64::from(verdict.to_bits()) << VERDICT_SHIFT | mark;
+        self.marks.slice_mut(bucket * WAYS + way, 1)[0] = u64::from(verdict.0) << VERDICT_SHIFT | mark;
     }
 
     /// Where the key is, or a free place, or one in turn.
@@ -245,16 +264,16 @@ impl FlowCache {
     }
 
     #[inline(always)]
-    fn confirm(&self, bucket: usize, key: &PackedKey, mut candidates: u8) -> Option<Verdict> {
+    fn confirm(&self, bucket: usize, key: &PackedKey, mut candidates: u8) -> Verdict {
         while candidates != 0 {
             let way = candidates.trailing_zeros() as usize;
             if self.is_key(bucket, way, key) {
                 let mark = self.marks.word(bucket * WAYS + way);
-                return Some(Verdict::of_bits((mark >> VERDICT_SHIFT) as u32));
+                return Verdict((mark >> VERDICT_SHIFT) as u32);
             }
             candidates &= candidates - 1;
         }
-        None
+        Verdict::UNKNOWN
     }
 
     #[inline(always)]
@@ -319,13 +338,14 @@ mod tests {
         let mut cache = FlowCache::new(4096, &mask());
         for number in 0..4096 {
             let (packed, hash) = cache.pack(&key(number));
-            cache.insert(hash, &packed, Verdict::Rule(RuleId(number as u32)));
+            cache.insert(hash, &packed, Verdict::rule(RuleId(number as u32)));
         }
         let mut known = 0;
         for number in 0..8192 {
             let (packed, hash) = cache.pack(&key(number));
-            if let Some(verdict) = cache.probe(hash, &packed) {
-                assert_eq!(verdict, Verdict::Rule(RuleId(number as u32)));
+            let verdict = cache.probe(hash, &packed);
+            if verdict.is_known() {
+                assert_eq!(verdict, Verdict::rule(RuleId(number as u32)));
                 known += 1;
             }
         }
@@ -337,14 +357,14 @@ mod tests {
         let mut cache = FlowCache::new(64, &mask());
         let keys: Vec<_> = (0..32).map(|number| cache.pack(&key(number))).collect();
         for (packed, hash) in &keys[..16] {
-            cache.insert(*hash, packed, Verdict::NoRule);
+            cache.insert(*hash, packed, Verdict::NO_RULE);
         }
         let (packed, hashes): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
-        let mut verdicts = [None; 32];
+        let mut verdicts = [Verdict::UNKNOWN; 32];
         cache.probe_batch(&hashes, &packed, &mut verdicts);
         for number in 0..32 {
             assert_eq!(verdicts[number], cache.probe(hashes[number], &packed[number]));
-            assert_eq!(verdicts[number], (number < 16).then_some(Verdict::NoRule));
+            assert_eq!(verdicts[number], if number < 16 { Verdict::NO_RULE } else { Verdict::UNKNOWN });
         }
     }
 
@@ -352,26 +372,26 @@ mod tests {
     fn new_rules_make_it_forget_also_after_a_million_changes() {
         let mut cache = FlowCache::new(64, &mask());
         let (packed, hash) = cache.pack(&key(1));
-        cache.insert(hash, &packed, Verdict::Rule(RuleId(1)));
+        cache.insert(hash, &packed, Verdict::rule(RuleId(1)));
         for _ in 0..1 << GENERATION_BITS {
             cache.invalidate();
-            assert_eq!(cache.probe(hash, &packed), None);
+            assert_eq!(cache.probe(hash, &packed), Verdict::UNKNOWN);
         }
-        cache.insert(hash, &packed, Verdict::Rule(RuleId(2)));
-        assert_eq!(cache.probe(hash, &packed), Some(Verdict::Rule(RuleId(2))));
-        cache.insert(hash, &packed, Verdict::NoRule);
-        assert_eq!(cache.probe(hash, &packed), Some(Verdict::NoRule), "the same key is one entry");
+        cache.insert(hash, &packed, Verdict::rule(RuleId(2)));
+        assert_eq!(cache.probe(hash, &packed), Verdict::rule(RuleId(2)));
+        cache.insert(hash, &packed, Verdict::NO_RULE);
+        assert_eq!(cache.probe(hash, &packed), Verdict::NO_RULE, "the same key is one entry");
     }
 
     #[test]
     fn under_an_empty_mask_all_packets_are_one_entry() {
         let mut cache = FlowCache::new(64, &Mask::NONE);
         let (packed, hash) = cache.pack(&key(1));
-        cache.insert(hash, &packed, Verdict::Rule(RuleId(5)));
+        cache.insert(hash, &packed, Verdict::rule(RuleId(5)));
         let (packed, hash) = cache.pack(&key(2));
-        assert_eq!(cache.probe(hash, &packed), Some(Verdict::Rule(RuleId(5))));
+        assert_eq!(cache.probe(hash, &packed), Verdict::rule(RuleId(5)));
         cache.reshape(&mask());
         let (packed, hash) = cache.pack(&key(2));
-        assert_eq!(cache.probe(hash, &packed), None);
+        assert_eq!(cache.probe(hash, &packed), Verdict::UNKNOWN);
     }
 }

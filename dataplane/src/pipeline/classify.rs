@@ -59,7 +59,7 @@ impl BridgeCache {
 struct PortVerdict {
     version: u64,
     generation: u64,
-    verdict: Option<Verdict>,
+    verdict: Verdict,
 }
 
 /// Where walks work.
@@ -111,7 +111,7 @@ impl Classifier {
         bridge: &BridgeView,
         ingress: &PortEntry,
         batch: &mut PacketBatch,
-        verdicts: &mut [Option<Verdict>; BATCH],
+        verdicts: &mut [Verdict; BATCH],
     ) {
         self.lookups = Lookups::default();
         self.budget = WALK_BUDGET;
@@ -123,8 +123,9 @@ impl Classifier {
         }
     }
 
-    fn port_verdict(&mut self, bridge: &BridgeView, ingress: &PortEntry) -> Option<Verdict> {
-        let own = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut)?;
+    fn port_verdict(&mut self, bridge: &BridgeView, ingress: &PortEntry) -> Verdict {
+        // Never missing in practice, here and below: a bridge's cache arrives before the bridge does.
+        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return Verdict::UNKNOWN };
         own.refresh(bridge);
         let PortId(place) = ingress.id;
         let generation = own.cache.paths.generation();
@@ -133,9 +134,8 @@ impl Classifier {
             _ => {
                 let mut key = FlowKey::default();
                 key.set(Field::IN_PORT, u64::from(ingress.number));
-                let judged = judge(bridge, &key, &mut own.cache.paths, &mut self.workshop, &mut { u32::MAX });
-                let verdict = judged.map(|judged| judged.unwrap_or(Verdict::Live));
-                own.full |= judged == Some(None);
+                let (paths, budget) = (&mut own.cache.paths, &mut { u32::MAX });
+                let verdict = judge(bridge, &key, paths, &mut self.workshop, budget, &mut own.full);
                 self.ports[usize::from(place)] = Some(PortVerdict { version: bridge.version, generation, verdict });
                 verdict
             }
@@ -153,13 +153,10 @@ impl Classifier {
         bridge: &BridgeView,
         ingress: &PortEntry,
         batch: &mut PacketBatch,
-        verdicts: &mut [Option<Verdict>; BATCH],
+        verdicts: &mut [Verdict; BATCH],
     ) {
         let count = batch.len();
-        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else {
-            // Never in practice: a bridge's cache arrives before the bridge does.
-            return;
-        };
+        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return };
         own.refresh(bridge);
         for (id, packet) in batch.packets_mut().iter_mut().enumerate() {
             if bridge.depth >= Depth::Network {
@@ -171,27 +168,26 @@ impl Classifier {
         let (hashes, packed) = (&self.hashes[..count], &self.packed[..count]);
         own.cache.probe_batch(hashes, packed, &mut verdicts[..count]);
         for id in 0..count {
-            if verdicts[id].is_some() {
+            if verdicts[id].is_known() {
                 self.lookups.cache_hits += 1;
                 continue;
             }
             // An earlier packet of this batch may have been the first of the same flow.
             verdicts[id] = own.cache.probe(hashes[id], &packed[id]);
-            if verdicts[id].is_some() {
+            if verdicts[id].is_known() {
                 self.lookups.cache_hits += 1;
                 continue;
             }
             self.lookups.walks += 1;
             let start = clock::cycles();
             let key = bridge.seen(&self.keys[id]);
-            let judged = judge(bridge, &key, &mut own.cache.paths, &mut self.workshop, &mut self.budget);
+            let paths = &mut own.cache.paths;
+            let verdict = judge(bridge, &key, paths, &mut self.workshop, &mut self.budget, &mut own.full);
             self.lookups.walk_cycles += clock::cycles().saturating_sub(start);
-            match judged {
-                Some(Some(verdict)) => own.cache.insert(hashes[id], &packed[id], verdict),
-                Some(None) => own.full = true,
-                None => {}
+            if verdict.is_known() {
+                own.cache.insert(hashes[id], &packed[id], verdict);
             }
-            verdicts[id] = judged.map(|judged| judged.unwrap_or(Verdict::Live));
+            verdicts[id] = verdict;
         }
     }
 }

@@ -41,6 +41,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use act::{Burst, Slow};
+use cache::Kind;
 use classify::Classifier;
 use egress::{Context, Egress};
 use path::Paths;
@@ -101,7 +102,7 @@ impl Pipeline {
             return;
         }
         let context = Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms(), ingress: counters };
-        let mut verdicts = [None; BATCH];
+        let mut verdicts = [Verdict::UNKNOWN; BATCH];
         self.classifier.classify(bridge, ingress, batch, &mut verdicts);
         let (paths, keys, budget) = self.classifier.found(ingress.bridge);
         let (egress, pairs, slow, origin) = (&mut self.egress, &mut self.pairs, &mut self.slow, Some(ingress.id));
@@ -134,11 +135,11 @@ impl Pipeline {
     }
 }
 
-/// `verdict` is `None` when the port's budget of walks was spent; `all_bytes` are those of the whole batch.
-fn decide(burst: &mut Burst, paths: Option<&Paths>, verdict: Option<Verdict>, ids: Range<usize>, all_bytes: usize) {
+/// `verdict` is not known when the port's budget of walks was spent; `all_bytes` are those of the whole batch.
+fn decide(burst: &mut Burst, paths: Option<&Paths>, verdict: Verdict, ids: Range<usize>, all_bytes: usize) {
     let lane = burst.context.lane;
-    match verdict {
-        Some(Verdict::Rule(id)) => {
+    match verdict.kind() {
+        Kind::Rule(id) => {
             let Some(rule) = burst.bridge.program.tables.table(0).and_then(|table| table.rule(id)) else { return };
             let packets = burst.batch.packets();
             let bytes = match ids.len() == packets.len() {
@@ -149,21 +150,21 @@ fn decide(burst: &mut Burst, paths: Option<&Paths>, verdict: Option<Verdict>, id
             burst.bridge.stats.count(lane, 0, ids.len() as u64, true);
             act::run(burst, &rule.flow.actions, ids);
         }
-        Some(Verdict::Path(path)) => {
+        Kind::Path(path) => {
             if let Some(paths) = paths {
                 run::run(burst, paths.path(path), ids);
             }
         }
-        Some(Verdict::Live) => {
+        Kind::Live => {
             for id in ids {
                 let key = burst.key(id);
                 live::walk(burst, id, key, |walk| walk.start());
             }
         }
-        Some(Verdict::NoRule) => {
+        Kind::NoRule => {
             burst.bridge.stats.count(lane, 0, ids.len() as u64, false);
             ids.for_each(|id| burst.egress.note_drop(id, DropReason::NoRule));
         }
-        None => ids.for_each(|id| burst.egress.note_drop(id, DropReason::LookupBudget)),
+        Kind::Unknown => ids.for_each(|id| burst.egress.note_drop(id, DropReason::LookupBudget)),
     }
 }

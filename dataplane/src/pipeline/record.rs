@@ -14,35 +14,39 @@ use super::walk::{Outer, Request, Sink, State, Stop, Walk};
 use crate::flow::{FlowKey, Rule, RuleId, is_plain};
 use crate::packet::DropReason;
 
-/// What becomes of packets with this key. `None` when the budget was spent; `Some(None)` when there is no room for the path.
+/// What becomes of packets with this key, not known when the budget was spent. `full` is set when there is no room for their
+/// path: those at hand walk live then.
 pub(super) fn judge(
     bridge: &BridgeView,
     key: &FlowKey,
     paths: &mut Paths,
     workshop: &mut Workshop,
     budget: &mut u32,
-) -> Option<Option<Verdict>> {
+    full: &mut bool,
+) -> Verdict {
     let steps = &mut workshop.steps;
     steps.clear();
     let mut sink = Record { steps, plain: None, lookups: 0 };
     let outcome = Walk::new(bridge, *key, &mut sink, &mut workshop.room, budget).start();
     if let Some(rule) = sink.plain {
-        return Some(Some(Verdict::Rule(rule)));
+        return Verdict::rule(rule);
     }
     match outcome {
         Ok(()) => {}
-        Err(Stop::Budget) => return None,
-        Err(Stop::NeedsFrame) => return Some(Some(Verdict::Live)),
+        Err(Stop::Budget) => return Verdict::UNKNOWN,
+        Err(Stop::NeedsFrame) => return Verdict::LIVE,
         Err(Stop::TooComplex) => {
             steps.clear();
             steps.push(Step::Drop(DropReason::TooComplex));
         }
     }
     if matches!(steps[..], [Step::Miss { table: 0 }, Step::Drop(_)]) {
-        return Some(Some(Verdict::NoRule));
+        return Verdict::NO_RULE;
     }
     path::finish(steps);
-    Some(paths.add(steps).map(Verdict::Path))
+    let path = paths.add(steps);
+    *full |= path.is_none();
+    path.map_or(Verdict::LIVE, Verdict::path)
 }
 
 struct Record<'s> {
