@@ -91,7 +91,9 @@ impl Depth {
 pub struct Layout {
     /// Ethernet type behind the tags, as [`Field::DL_TYPE`].
     pub dl_type: u16,
-    /// Where the network header starts.
+    /// Where the tags, or the Ethernet header without any, end.
+    pub behind_tags: usize,
+    /// Where the network header starts: there, or behind LLC and SNAP.
     pub network: usize,
     /// IPv4, IPv6 with its extension headers, or ARP is there, as `dl_type` says, and makes sense.
     pub is_sound: bool,
@@ -200,6 +202,7 @@ fn extract(head: &[u8], len: usize, depth: Depth, key: &mut FlowKey) -> Layout {
     let (dl_type, snap) = ethernet::resolve(type_or_len, &head[start..]);
     key.set(Field::DL_TYPE, u64::from(dl_type));
     layout.dl_type = dl_type;
+    layout.behind_tags = start;
     layout.network = start + snap;
     if depth < Depth::Network {
         return layout;

@@ -52,6 +52,7 @@ pub fn reads(action: &Action) -> Mask {
         setter => match Change::of(setter, || 0).map(|change| change.field) {
             None => {}
             Some(FieldId::VLAN_TCI) => all(&tags),
+            Some(FieldId::VLAN_VID) => all(&[Field::VLAN_TCI]),
             Some(field) => match field.info().needs {
                 Needs::Nothing => {}
                 Needs::Tag => all(&[Field::VLAN_TCI]),
@@ -273,7 +274,8 @@ impl Headers {
     fn has(&self, field: FieldId) -> bool {
         let has_option = |option| self.is_icmp6() && self.whole & option == option;
         match field.info().needs {
-            Needs::Nothing => true,
+            // Rules may ask for its absence, actions cannot set it there.
+            Needs::Nothing => field != FieldId::VLAN_VID || self.is_tagged,
             Needs::Tag => self.is_tagged,
             Needs::Mpls => self.is_mpls(),
             Needs::Pbb => self.is_pbb(),
