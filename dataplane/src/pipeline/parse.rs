@@ -144,8 +144,18 @@ impl Transport {
 pub fn parse(packet: &Packet, in_port: u32, depth: Depth, key: &mut FlowKey) {
     *key = FlowKey::default();
     key.set(Field::IN_PORT, u64::from(in_port));
-    if depth > Depth::Port {
-        extract(packet.head(), packet.len(), depth, key);
+    fill(packet, depth, key);
+}
+
+#[inline(always)]
+fn fill(packet: &Packet, depth: Depth, key: &mut FlowKey) {
+    let (head, len) = (packet.head(), packet.len());
+    match depth {
+        Depth::Port => {}
+        Depth::All => rare::extract_all(head, len, key),
+        _ => {
+            extract(head, len, depth, key);
+        }
     }
 }
 
@@ -156,10 +166,8 @@ pub fn parse_again(packet: &mut Packet, depth: Depth, key: &mut FlowKey) {
     let in_port = key.field(Field::IN_PORT);
     key.words[..FRAME_WORDS].fill(0);
     key.set(Field::IN_PORT, in_port);
-    if depth > Depth::Port {
-        reach_headers(packet);
-        extract(packet.head(), packet.len(), depth, key);
-    }
+    reach_headers(packet);
+    fill(packet, depth, key);
 }
 
 /// Bytes that hold every header of a frame but IPv6's extension headers and what follows in ICMPv6: Ethernet, two tags, the
@@ -221,9 +229,6 @@ fn extract(head: &[u8], len: usize, depth: Depth, key: &mut FlowKey) -> Layout {
         && let Some(transport) = layout.transport
     {
         extract_transport(transport, &head[transport.start..], key);
-    }
-    if depth == Depth::All {
-        rare::extract(head, &layout, key);
     }
     layout
 }

@@ -19,48 +19,43 @@ pub enum Covered {
     Transport(usize),
 }
 
-/// Updates the Internet checksum at `at` after `old` bytes that it covers became `new`.
-pub fn update(head: &mut [u8], at: usize, old: &[u8], new: &[u8]) {
+/// Updates the Internet checksum at `at` after words that it covers changed by `difference` ([`checksum::difference`]).
+#[inline]
+pub fn update(head: &mut [u8], at: usize, difference: u16) {
     let field = &mut head[at..at + 2];
-    let checksum = checksum::update(u16::from_be_bytes([field[0], field[1]]), old, new);
+    let checksum = checksum::update(u16::from_be_bytes([field[0], field[1]]), difference);
     field.copy_from_slice(&checksum.to_be_bytes());
 }
 
-/// The same for the transport's checksum, when it has one and its header is all there.
-pub fn update_transport(head: &mut [u8], transport: Transport, covered: Covered, old: &[u8], new: &[u8]) {
-    let Transport { protocol, start, .. } = transport;
+/// The same for the transport's checksum, when it has one of this kind and its header is all there.
+#[inline]
+pub fn update_transport(head: &mut [u8], transport: Transport, covered: Covered, difference: u16) {
     let is_own = matches!(covered, Covered::Transport(_));
-    match protocol {
-        tcp::PROTOCOL if transport.has(tcp::LEN, head) => update(head, start + tcp::CHECKSUM, old, new),
-        udp::PROTOCOL if transport.has(udp::LEN, head) => update_udp(head, start + udp::CHECKSUM, old, new),
-        icmp::PROTOCOL if is_own && transport.has(icmp::LEN, head) => update(head, start + icmp::CHECKSUM, old, new),
-        icmp::PROTOCOL_V6 if covered != Covered::Pseudo && transport.has(icmp::LEN_V6, head) => {
-            update(head, start + icmp::CHECKSUM, old, new);
-        }
-        sctp::PROTOCOL if transport.has(sctp::LEN, head) => {
-            if let Covered::Transport(at) = covered {
-                update_sctp(head, transport, at, old, new);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// 0 says that the sender computed none; a computed 0 is sent as its other form (RFC 768).
-fn update_udp(head: &mut [u8], at: usize, old: &[u8], new: &[u8]) {
-    if head[at..at + 2] == [0, 0] {
+    let (at, len) = match transport.protocol {
+        tcp::PROTOCOL => (tcp::CHECKSUM, tcp::LEN),
+        udp::PROTOCOL => (udp::CHECKSUM, udp::LEN),
+        icmp::PROTOCOL if is_own => (icmp::CHECKSUM, icmp::LEN),
+        icmp::PROTOCOL_V6 if covered != Covered::Pseudo => (icmp::CHECKSUM, icmp::LEN_V6),
+        _ => return,
+    };
+    if !transport.has(len, head) {
         return;
     }
-    update(head, at, old, new);
-    if head[at..at + 2] == [0, 0] {
+    let at = transport.start + at;
+    let is_udp = transport.protocol == udp::PROTOCOL;
+    // 0 says that the sender computed none; a computed 0 is sent as its other form (RFC 768).
+    if is_udp && head[at..at + 2] == [0, 0] {
+        return;
+    }
+    update(head, at, difference);
+    if is_udp && head[at..at + 2] == [0, 0] {
         head[at..at + 2].fill(0xff);
     }
 }
 
-/// For two bytes, `at` from the start of the header.
-fn update_sctp(head: &mut [u8], transport: Transport, at: usize, old: &[u8], new: &[u8]) {
-    let (&[a, b], &[c, d]) = (old, new) else { return };
+/// SCTP's CRC after two bytes, `at` from the start of its header, were xored with `difference`.
+pub fn update_sctp(head: &mut [u8], transport: Transport, at: usize, difference: u16) {
     let crc = &mut head[transport.start + sctp::CHECKSUM..][..4];
-    let delta = sctp::crc_change([a ^ c, b ^ d], transport.len - at);
+    let delta = sctp::crc_change(difference.to_be_bytes(), transport.len - at);
     crc.iter_mut().zip(delta).for_each(|(byte, delta)| *byte ^= delta);
 }

@@ -29,7 +29,7 @@ pub use keys::{KeyEffect, apply_to_key, reads, set_in_key};
 pub use tags::pop_tag;
 
 use super::parse::{Layout, locate, reach_headers};
-use crate::flow::{Action, FRAME_WORDS, FieldId};
+use crate::flow::{Action, FRAME_WORDS, FieldId, Mac};
 use crate::packet::{DropReason, Packet};
 use crate::wire::ethernet;
 
@@ -45,8 +45,8 @@ pub fn apply(packet: &mut Packet, action: &Action) -> Result<(), DropReason> {
         Action::PopMpls(kind) => pop(packet, |packet| tags::pop_mpls(packet, kind)),
         Action::PushPbb(kind) => tags::push_pbb(packet, kind),
         Action::PopPbb => pop(packet, tags::pop_pbb),
-        Action::DecTtl(_) => ttl::decrement(packet, FieldId::NW_TTL),
-        Action::DecMplsTtl => ttl::decrement(packet, FieldId::MPLS_TTL),
+        Action::DecTtl(_) => ttl::decrement_ip(packet),
+        Action::DecMplsTtl => ttl::decrement_mpls(packet),
         Action::CopyTtlOut => {
             ttl::copy_out(packet);
             Ok(())
@@ -55,11 +55,23 @@ pub fn apply(packet: &mut Packet, action: &Action) -> Result<(), DropReason> {
             ttl::copy_in(packet);
             Ok(())
         }
-        ref setter => {
-            let protocol = || layout_of(packet).transport.map_or(0, |transport| transport.protocol);
-            let Some(change) = Change::of(setter, protocol) else { return Ok(()) };
-            set(packet, &change)
+        Action::SetDlSrc(mac) => {
+            set_mac(packet, ethernet::SRC, mac);
+            Ok(())
         }
+        Action::SetDlDst(mac) => {
+            set_mac(packet, ethernet::DST, mac);
+            Ok(())
+        }
+        Action::SetTpSrc(_) | Action::SetTpDst(_) => {
+            let layout = layout_of(packet);
+            let protocol = layout.transport.map_or(0, |transport| transport.protocol);
+            if let Some(change) = Change::of(action, || protocol) {
+                write(packet, &layout, &change);
+            }
+            Ok(())
+        }
+        ref setter => Change::of(setter, || 0).map_or(Ok(()), |change| set(packet, &change)),
     }
 }
 
@@ -77,13 +89,23 @@ pub fn set(packet: &mut Packet, change: &Change) -> Result<(), DropReason> {
         FieldId::ETH_DST | FieldId::ETH_SRC => Layout::default(),
         _ => layout_of(packet),
     };
+    write(packet, &layout, change);
+    Ok(())
+}
+
+fn write(packet: &mut Packet, layout: &Layout, change: &Change) {
     let head = packet.head_mut();
     if change.field == FieldId::IP_PROTO {
-        slot::set_protocol(head, &layout, change);
-    } else if let Some(slot) = slot::find(head, &layout, change.field) {
+        slot::set_protocol(head, layout, change);
+    } else if let Some(slot) = slot::find(head, layout, change.field) {
         slot.write(head, change);
     }
-    Ok(())
+}
+
+fn set_mac(packet: &mut Packet, at: usize, mac: Mac) {
+    if let Some(field) = packet.head_mut().get_mut(at..at + mac.len()) {
+        field.copy_from_slice(&mac);
+    }
 }
 
 /// Changes, pushes or pops the outermost tag, as the bit for "there is one" says.

@@ -4,7 +4,6 @@
 //! on every wire: in front of them, where OpenFlow's text would have it, the tags could be neither matched nor popped.
 
 use super::{layout_of, slot};
-use crate::flow::FieldId;
 use crate::packet::{DropReason, Packet};
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::{mpls, pbb, vlan};
@@ -49,7 +48,7 @@ pub fn push_mpls(packet: &mut Packet, kind: u16) -> Result<(), DropReason> {
     let layout = layout_of(packet);
     let head = packet.head();
     let existing = slot::mpls_start(head, &layout).and_then(|start| mpls::entry(&head[start..]));
-    let ttl = slot::find(head, &layout, FieldId::NW_TTL).map_or(0, |slot| slot.read(head) as u8);
+    let ttl = slot::ttl(&layout).map_or(0, |slot| slot.read(head) as u8);
     let entry = existing.map_or(mpls::BOTTOM | u32::from(ttl), |entry| entry & !mpls::BOTTOM);
     let at = layout.behind_tags;
     if at == 0 {

@@ -9,19 +9,34 @@ use crate::wire::{ipv4, mpls};
 
 const BITS: u128 = 0xff;
 
-/// Counts the TTL in this field down.
+/// Counts the IP header's TTL down.
 ///
 /// # Errors
 /// When it is used up.
-pub fn decrement(packet: &mut Packet, field: FieldId) -> Result<(), DropReason> {
+pub fn decrement_ip(packet: &mut Packet) -> Result<(), DropReason> {
+    let slot = slot::ttl(&layout_of(packet));
+    decrement(packet, slot)
+}
+
+/// Counts the outermost label's TTL down.
+///
+/// # Errors
+/// When it is used up.
+pub fn decrement_mpls(packet: &mut Packet) -> Result<(), DropReason> {
     let layout = layout_of(packet);
+    let slot = slot::mpls_ttl(packet.head(), &layout);
+    decrement(packet, slot)
+}
+
+#[inline]
+fn decrement(packet: &mut Packet, slot: Option<Slot>) -> Result<(), DropReason> {
+    let Some(slot) = slot else { return Ok(()) };
     let head = packet.head_mut();
-    let Some(slot) = slot::find(head, &layout, field) else { return Ok(()) };
     let ttl = slot.read(head) & BITS;
     if ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }
-    slot.write(head, &Change { field, value: ttl - 1, mask: BITS });
+    slot.write(head, &Change { field: FieldId::NW_TTL, value: ttl - 1, mask: BITS });
     Ok(())
 }
 
@@ -56,7 +71,7 @@ fn outermost_two(packet: &Packet) -> Option<(Slot, Slot)> {
         let inner = if is_last { Slot::ip_ttl(head, next, head.len() - next) } else { Slot::mpls_ttl(head, next) };
         return inner.map(|inner| (outer, inner));
     }
-    let outer = slot::find(head, &layout, FieldId::NW_TTL)?;
+    let outer = slot::ttl(&layout)?;
     let inside = layout.transport.filter(|inside| matches!(inside.protocol, ipv4::IN_IP | ipv4::V6_IN_IP))?;
     Some((outer, Slot::ip_ttl(head, inside.start, inside.len)?))
 }
