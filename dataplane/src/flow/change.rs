@@ -53,11 +53,15 @@ impl Change {
 
     /// What an action changes, when it is one that sets a field. `protocol` is the packet's, for those that mean any
     /// protocol with ports.
-    pub fn of(action: &Action, protocol: impl Fn() -> u8) -> Option<Self> {
-        let port = |fields: [FieldId; 3], port: u16| {
-            let protocols = [tcp::PROTOCOL, udp::PROTOCOL, sctp::PROTOCOL];
-            let place = protocols.iter().position(|&known| known == protocol())?;
-            Some(Self::whole(fields[place], port))
+    pub fn of(action: &Action, protocol: impl FnOnce() -> u8) -> Option<Self> {
+        let port = |[tcp, udp, sctp]: [FieldId; 3], port: u16| {
+            let field = match protocol() {
+                tcp::PROTOCOL => tcp,
+                udp::PROTOCOL => udp,
+                sctp::PROTOCOL => sctp,
+                _ => return None,
+            };
+            Some(Self::whole(field, port))
         };
         Some(match *action {
             Action::SetField { field, value, mask } => Self::new(field, value, mask),

@@ -125,6 +125,7 @@ pub fn change_reads(action: &Action) -> Mask {
         setter => match Change::of(setter, || 0).map(|change| change.field) {
             None => {}
             Some(FieldId::VLAN_TCI) => all(&tags),
+            Some(FieldId::VLAN_VID) => all(&[Field::VLAN_TCI]),
             Some(field) => match field.info().needs {
                 Needs::Nothing => {}
                 Needs::Tag => all(&[Field::VLAN_TCI]),

@@ -156,6 +156,18 @@ impl Packet {
         true
     }
 
+    /// Appends zeros to a frame that is shorter than `len` and has no tail.
+    pub fn pad_to(&mut self, len: usize) {
+        let (start, head_len) = (usize::from(self.start), usize::from(self.head_len));
+        if self.tail_count > 0 || head_len >= len {
+            return;
+        }
+        if let Some(room) = self.head.get_mut(start + head_len..start + len) {
+            room.fill(0);
+            self.head_len = len as u16;
+        }
+    }
+
     /// Fetches the head's first line for writing, ahead of use.
     #[inline(always)]
     pub fn prefetch(&self) {

@@ -167,9 +167,17 @@ fn deliver_tagged(burst: &mut Burst, id: usize, vlan: u16, ports: impl Iterator<
     if burst.egress.is_output(id) {
         burst.egress.flush(burst.context, burst.batch);
     }
-    let change = if other == Form::Tagged { Action::SetVlanVid(vlan) } else { Action::PopVlan };
     let before = Undo::of(&burst.batch.packets()[id]);
-    if let Err(reason) = rewrite::apply(&mut burst.batch.packets_mut()[id], &change) {
+    let packet = &mut burst.batch.packets_mut()[id];
+    let changed = match other {
+        Form::Tagged => rewrite::apply(packet, &Action::SetVlanVid(vlan)),
+        // Without padding, which could not be undone.
+        Form::Untagged => {
+            rewrite::pop_tag(packet);
+            Ok(())
+        }
+    };
+    if let Err(reason) = changed {
         burst.egress.note_drop(id, reason);
         return;
     }
@@ -196,8 +204,7 @@ impl Undo {
 
     fn restore(self, packet: &mut Packet) {
         if packet.head().len() > self.head_len {
-            let popped = rewrite::apply(packet, &Action::PopVlan);
-            debug_assert!(popped.is_ok(), "a tag that was pushed can be popped");
+            rewrite::pop_tag(packet);
             return;
         }
         // A popped tag left its four bytes free in front of the head.

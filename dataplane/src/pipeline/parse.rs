@@ -91,7 +91,9 @@ impl Depth {
 pub struct Layout {
     /// Ethernet type behind the tags, as [`Field::DL_TYPE`].
     pub dl_type: u16,
-    /// Where the network header starts.
+    /// Where the tags, or the Ethernet header without any, end.
+    pub behind_tags: usize,
+    /// Where the network header starts: there, or behind LLC and SNAP.
     pub network: usize,
     /// IPv4, IPv6 with its extension headers, or ARP is there, as `dl_type` says, and makes sense.
     pub is_sound: bool,
@@ -142,8 +144,18 @@ impl Transport {
 pub fn parse(packet: &Packet, in_port: u32, depth: Depth, key: &mut FlowKey) {
     key.words[..FRAME_WORDS].fill(0);
     key.set(Field::IN_PORT, u64::from(in_port));
-    if depth > Depth::Port {
-        extract(packet.head(), packet.len(), depth, key);
+    fill(packet, depth, key);
+}
+
+#[inline(always)]
+fn fill(packet: &Packet, depth: Depth, key: &mut FlowKey) {
+    let (head, len) = (packet.head(), packet.len());
+    match depth {
+        Depth::Port => {}
+        Depth::All => rare::extract_all(head, len, key),
+        _ => {
+            extract(head, len, depth, key);
+        }
     }
 }
 
@@ -153,10 +165,8 @@ pub fn parse_again(packet: &mut Packet, depth: Depth, key: &mut FlowKey) {
     let in_port = key.field(Field::IN_PORT);
     key.words[..FRAME_WORDS].fill(0);
     key.set(Field::IN_PORT, in_port);
-    if depth > Depth::Port {
-        reach_headers(packet);
-        extract(packet.head(), packet.len(), depth, key);
-    }
+    reach_headers(packet);
+    fill(packet, depth, key);
 }
 
 /// Bytes that hold every header of a frame but IPv6's extension headers and what follows in ICMPv6: Ethernet, two tags, the
@@ -199,6 +209,7 @@ fn extract(head: &[u8], len: usize, depth: Depth, key: &mut FlowKey) -> Layout {
     let (dl_type, snap) = ethernet::resolve(type_or_len, &head[start..]);
     key.set(Field::DL_TYPE, u64::from(dl_type));
     layout.dl_type = dl_type;
+    layout.behind_tags = start;
     layout.network = start + snap;
     if depth < Depth::Network {
         return layout;
@@ -217,9 +228,6 @@ fn extract(head: &[u8], len: usize, depth: Depth, key: &mut FlowKey) -> Layout {
         && let Some(transport) = layout.transport
     {
         extract_transport(transport, &head[transport.start..], key);
-    }
-    if depth == Depth::All {
-        rare::extract(head, &layout, key);
     }
     layout
 }

@@ -9,8 +9,10 @@ pub const HOP_LIMIT: usize = 7;
 const PAYLOAD_LEN: usize = 4;
 /// Offset of the number of the header that follows.
 pub const NEXT_HEADER: usize = 6;
-const SRC: usize = 8;
-const DST: usize = 24;
+/// Where the source lies.
+pub const SRC: usize = 8;
+/// Where the destination lies.
+pub const DST: usize = 24;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;

@@ -1,10 +1,10 @@
 //! The fields that few rules look at, and which headers are whole.
 //!
 //! MPLS labels, provider backbone tags, the second VLAN tag, IPv6's flow label and extension headers, neighbour discovery.
-//! Nothing of this costs anything unless a rule or an action needs it: see [`Depth::All`](super::Depth::All). Trust: as in
-//! `parse`, which calls this last.
+//! Nothing of this costs anything unless a rule or an action needs it: see [`Depth::All`]. Trust: as in `parse`. Neighbours:
+//! `parse` calls it at that depth; the keys of `rewrite` rely on [`Field::HEADERS`].
 
-use super::Layout;
+use super::Depth;
 use crate::flow::{Field, FlowKey, headers};
 use crate::wire::ipv6::{self, Ipv6};
 use crate::wire::nd::Nd;
@@ -14,8 +14,10 @@ use crate::wire::{ethernet, icmp, mpls, pbb, vlan};
 const PBB_PRESENT: u64 = 1 << 25;
 const PBB_UCA: u64 = 1 << 24;
 
-/// Fills what the rest of `parse` left out. `layout` is that of the frame that starts with `head`.
-pub(super) fn extract(head: &[u8], layout: &Layout, key: &mut FlowKey) {
+/// Fills every field. A function of its own, so that the others are not parsed any slower for it.
+#[inline(never)]
+pub(super) fn extract_all(head: &[u8], len: usize, key: &mut FlowKey) {
+    let layout = super::extract(head, len, Depth::Transport, key);
     let mut whole = if layout.is_sound { headers::NETWORK } else { 0 };
     key.set(Field::INNER_TCI, u64::from(inner_tag(head)));
     let bytes = &head[layout.network..];
@@ -33,10 +35,11 @@ pub(super) fn extract(head: &[u8], layout: &Layout, key: &mut FlowKey) {
             }
         }
         ethernet::TYPE_IPV6 if layout.is_sound => {
-            // Sound headers are at least there.
-            let Some(ip) = Ipv6::new(bytes, usize::MAX) else { return };
-            key.set(Field::IPV6_LABEL, u64::from(ip.flow_label()));
-            key.set(Field::IPV6_EXTHDR, u64::from(ipv6::chain(ip.next_header(), &bytes[ipv6::LEN..]).seen));
+            if let Some(ip) = Ipv6::new(bytes, usize::MAX) {
+                let chain = ipv6::chain(ip.next_header(), &bytes[ipv6::LEN..]);
+                key.set(Field::IPV6_LABEL, u64::from(ip.flow_label()));
+                key.set(Field::IPV6_EXTHDR, u64::from(chain.seen));
+            }
         }
         _ => {}
     }

@@ -222,7 +222,8 @@ impl Headers {
     fn has(&self, field: FieldId) -> bool {
         let has_option = |option| self.is_icmp6() && self.whole & option == option;
         match field.info().needs {
-            Needs::Nothing => true,
+            // Rules may ask for its absence, actions cannot set it there.
+            Needs::Nothing => field != FieldId::VLAN_VID || self.is_tagged,
             Needs::Tag => self.is_tagged,
             Needs::Mpls => self.is_mpls(),
             Needs::Pbb => self.is_pbb(),
