@@ -10,15 +10,18 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
-use ringswitch_dataplane::flow::{FlowTable, Mac};
+use ringswitch_dataplane::flow::Mac;
 use ringswitch_dataplane::packet::{PortCounters, PortTotals};
-use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView as Bridge, Fdb, PortEntry, Snapshot};
+use ringswitch_dataplane::pipeline::{
+    BridgePorts, BridgeView as Bridge, Fdb, PacketOut, PortEntry, Program, Snapshot, TableStats, TableTotals, Upcall,
+};
 use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
 use ringswitch_dataplane::port::xdp::XdpPort;
 use ringswitch_dataplane::port::{PortContext, PortEvents, PortId, QueueHost, TxQueues};
 use ringswitch_dataplane::sched::Limits;
 use ringswitch_dataplane::sys::clock::coarse_ms;
+use ringswitch_dataplane::sys::netdev;
 use ringswitch_dataplane::worker::Workers;
 
 use crate::engine::{Dataplane, FdbEntry, FdbFilter, Learning, PortView, View};
@@ -30,7 +33,7 @@ pub struct Switch {
     workers: Arc<Workers>,
     events: PortEvents,
     ports: BTreeMap<PortId, Opened>,
-    bridges: BTreeMap<usize, Learned>,
+    bridges: BTreeMap<usize, Kept>,
     version: u64,
 }
 
@@ -48,8 +51,9 @@ enum Device {
     Tap(TapPort),
 }
 
-struct Learned {
+struct Kept {
     fdb: Arc<Fdb>,
+    stats: Arc<TableStats>,
     aging: u32,
 }
 
@@ -60,6 +64,7 @@ impl Switch {
     /// When a worker cannot be started or bound to its CPU.
     pub fn start(settings: &Settings, allowed_cpus: &[usize], events: PortEvents) -> io::Result<Self> {
         let workers = Workers::start(options::workers(settings, allowed_cpus))?;
+        workers.wake_through(&events.waker());
         Ok(Self { workers, events, ports: BTreeMap::new(), bridges: BTreeMap::new(), version: 0 })
     }
 
@@ -73,9 +78,9 @@ impl Switch {
     fn entry(&self, bridge: usize, port: &PortView<'_>, old: &Snapshot) -> Option<Arc<PortEntry>> {
         let Opened { tx, counters, .. } = self.ports.get(&port.id)?;
         let (tx, counters) = (Arc::clone(tx), Arc::clone(counters));
-        let vlan = options::vlan(&port.vlan);
+        let (id, number, vlan, flags) = (port.id, port.number, options::vlan(&port.vlan), port.flags);
         let limits = options::limits(&port.rates).map(|rates| Arc::new(Limits::new(rates)));
-        let new = PortEntry { id: port.id, number: port.number, bridge, tx, counters, vlan, limits };
+        let new = PortEntry { id, number, bridge, tx, counters, vlan, limits, flags };
         let same = old.port(port.id).filter(|old| old.is_same(&new)).cloned();
         Some(same.unwrap_or_else(|| Arc::new(new)))
     }
@@ -84,14 +89,16 @@ impl Switch {
 /// The bridge as workers see it. Where nothing changed it keeps its version, and so workers keep what they cached.
 fn bridge_view(
     version: u64,
-    table: &FlowTable,
-    fdb: &Arc<Fdb>,
+    program: &Program,
+    kept: &Kept,
     ports: BridgePorts,
     old: Option<&Arc<Bridge>>,
 ) -> Arc<Bridge> {
-    let is_same = |old: &&Arc<Bridge>| old.table.is_same(table) && Arc::ptr_eq(&old.fdb, fdb) && *old.ports == ports;
+    let is_same =
+        |old: &&Arc<Bridge>| old.program.is_same(program) && Arc::ptr_eq(&old.fdb, &kept.fdb) && *old.ports == ports;
     let same = old.filter(is_same).cloned();
-    same.unwrap_or_else(|| Arc::new(Bridge::new(version, table.clone(), Arc::clone(fdb), Arc::new(ports))))
+    let (fdb, stats) = (Arc::clone(&kept.fdb), Arc::clone(&kept.stats));
+    same.unwrap_or_else(|| Arc::new(Bridge::new(version, program.clone(), fdb, Arc::new(ports), stats)))
 }
 
 impl Drop for Switch {
@@ -159,8 +166,19 @@ impl Dataplane for Switch {
         totals
     }
 
+    fn port_mac(&self, id: PortId, name: &str, port: &Port) -> Option<Mac> {
+        self.ports.get(&id)?.device.as_ref()?;
+        match port.port_type()? {
+            PortType::VhostUser => None,
+            PortType::AfXdp | PortType::Tap | PortType::Internal => {
+                netdev::mac(port.settings.text("netdev").unwrap_or(name)).ok()
+            }
+        }
+    }
+
     fn add_bridge(&mut self, bridge: usize, learning: Learning) {
-        self.bridges.insert(bridge, Learned { fdb: Arc::new(Fdb::new(learning.capacity)), aging: learning.aging });
+        let (fdb, stats) = (Arc::new(Fdb::new(learning.capacity)), Arc::new(TableStats::new(self.workers.count())));
+        self.bridges.insert(bridge, Kept { fdb, stats, aging: learning.aging });
     }
 
     fn set_bridge(&mut self, bridge: usize, learning: Learning) {
@@ -225,7 +243,7 @@ impl Dataplane for Switch {
         let mut snapshot = Snapshot::default();
         let mut version = self.version;
         for (index, bridge) in view.bridges.iter().enumerate() {
-            let view = bridge.as_ref().zip(self.bridges.get(&index)).map(|(bridge, learned)| {
+            let view = bridge.as_ref().zip(self.bridges.get(&index)).map(|(bridge, kept)| {
                 let entries: Vec<_> = bridge.ports.iter().filter_map(|port| self.entry(index, port, &old)).collect();
                 let ports = BridgePorts::new(entries.iter().map(|entry| &**entry));
                 for entry in entries {
@@ -234,7 +252,7 @@ impl Dataplane for Switch {
                     snapshot.ports[place] = Some(entry);
                 }
                 version += 1;
-                bridge_view(version, bridge.table, &learned.fdb, ports, old.bridge(index))
+                bridge_view(version, bridge.program, kept, ports, old.bridge(index))
             });
             snapshot.bridges.push(view);
         }
@@ -251,6 +269,18 @@ impl Dataplane for Switch {
             bridge.fdb.age(now_s(), bridge.aging);
         }
         self.workers.collect();
+    }
+
+    fn take_upcalls(&mut self) -> Vec<Upcall> {
+        self.workers.take_upcalls()
+    }
+
+    fn packet_out(&mut self, bridge: usize, packet: PacketOut) {
+        self.workers.inject(bridge, packet);
+    }
+
+    fn table_totals(&self, bridge: usize, table: u8) -> TableTotals {
+        self.bridges.get(&bridge).map(|kept| kept.stats.totals(table)).unwrap_or_default()
     }
 
     fn lanes(&self) -> usize {
@@ -346,25 +376,26 @@ mod tests {
         Switch::start(&Settings::default(), &allowed_cpus(), events).unwrap()
     }
 
-    fn publish(switch: &mut Switch, tables: &[FlowTable]) -> Vec<u64> {
-        let bridges = tables.iter().map(|table| Some(BridgeView { name: "br", table, ports: Vec::new() })).collect();
+    fn publish(switch: &mut Switch, programs: &[Program]) -> Vec<u64> {
+        let bridges =
+            programs.iter().map(|program| Some(BridgeView { name: "br", program, ports: Vec::new() })).collect();
         switch.publish(View { bridges });
         let snapshot = switch.workers.current();
-        (0..tables.len()).map(|index| snapshot.bridge(index).unwrap().version).collect()
+        (0..programs.len()).map(|index| snapshot.bridge(index).unwrap().version).collect()
     }
 
     #[test]
     fn a_flow_of_one_bridge_leaves_the_caches_of_another_alone() {
         let mut switch = switch();
-        let mut tables = [FlowTable::new(), FlowTable::new()];
-        for (bridge, table) in tables.iter_mut().enumerate() {
+        let mut programs = [Program::default(), Program::default()];
+        for (bridge, program) in programs.iter_mut().enumerate() {
             switch.add_bridge(bridge, Learning { capacity: 16, aging: 300 });
-            table.insert(parse_flow("actions=NORMAL", &()).unwrap(), 0, 1);
+            program.tables.insert(parse_flow("actions=NORMAL", &()).unwrap(), 0, 1);
         }
-        let before = publish(&mut switch, &tables);
-        assert_eq!(publish(&mut switch, &tables), before, "nothing changed");
-        tables[1].insert(parse_flow("tcp actions=drop", &()).unwrap(), 0, 1);
-        let after = publish(&mut switch, &tables);
+        let before = publish(&mut switch, &programs);
+        assert_eq!(publish(&mut switch, &programs), before, "nothing changed");
+        programs[1].tables.insert(parse_flow("tcp actions=drop", &()).unwrap(), 0, 1);
+        let after = publish(&mut switch, &programs);
         assert_eq!(after[0], before[0]);
         assert!(after[1] > before[1]);
     }

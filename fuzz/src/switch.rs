@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ringswitch_dataplane::flow::{Flow, FlowTable, Mask};
+use ringswitch_dataplane::flow::{Flow, Mask};
 use ringswitch_dataplane::packet::{BATCH, PacketBatch, PortCounters, PortTotals};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, Snapshot, VlanMode,
+    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, PortFlags, Program, Snapshot, TableStats, VlanMode,
 };
 use ringswitch_dataplane::port::vhost::{RxRing, TxRing, open_rx, open_tx};
 use ringswitch_dataplane::port::{PortId, RxQueue, TxQueues};
@@ -37,6 +37,7 @@ impl Switch {
                 counters: Arc::new([PortCounters::default()]),
                 vlan: VlanMode::default(),
                 limits: None,
+                flags: PortFlags::default(),
             }))
         };
         let snapshot = Snapshot { ports: (0..guests.len()).map(entry).collect(), ..Snapshot::default() };
@@ -49,11 +50,17 @@ impl Switch {
 
     /// Replaces all flows.
     pub fn set_flows(&mut self, flows: Vec<Flow>) {
-        let mut table = FlowTable::new();
-        flows.into_iter().for_each(|flow| _ = table.insert(flow, 0, 1));
+        let mut program = Program::default();
+        flows.into_iter().for_each(|flow| _ = program.tables.insert(flow, 0, 1));
         self.version += 1;
         let ports = BridgePorts::new(self.snapshot.ports.iter().flatten().map(|entry| &**entry));
-        let view = BridgeView::new(self.version, table, Arc::new(Fdb::new(64)), Arc::new(ports));
+        let view = BridgeView::new(
+            self.version,
+            program,
+            Arc::new(Fdb::new(64)),
+            Arc::new(ports),
+            Arc::new(TableStats::new(1)),
+        );
         self.snapshot.bridges = vec![Some(Arc::new(view))];
     }
 

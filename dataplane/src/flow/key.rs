@@ -4,7 +4,10 @@
 //! file: everything else names a [`Field`].
 
 /// Words of a key.
-pub const KEY_WORDS: usize = 12;
+pub const KEY_WORDS: usize = 28;
+/// Those that a frame fills; the others are what tables and actions hand on (registers, metadata), zero for a frame that
+/// just came in. Caches keep keys of this many words.
+pub const FRAME_WORDS: usize = 16;
 
 /// The fields of one packet. A field that the packet does not have is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,6 +33,21 @@ pub struct Field {
     pub shift: u8,
     /// Width.
     pub bits: u8,
+}
+
+/// Bits of [`Field::HEADERS`].
+pub mod headers {
+    /// What [`Field::DL_TYPE`](super::Field::DL_TYPE) says follows: IPv4, IPv6 with all its extension headers, ARP, an MPLS label, or
+    /// a provider backbone tag with the customer's addresses.
+    pub const NETWORK: u64 = 1;
+    /// TCP, UDP, SCTP, ICMP or ICMPv6: `tp_src` and `tp_dst` are in the frame.
+    pub const TRANSPORT: u64 = 2;
+    /// A neighbour solicitation or advertisement with its target.
+    pub const ND: u64 = 4;
+    /// Its option with the source link-layer address.
+    pub const ND_SLL: u64 = 8;
+    /// Its option with the target link-layer address.
+    pub const ND_TLL: u64 = 16;
 }
 
 const fn field(word: u8, shift: u8, bits: u8) -> Field {
@@ -73,10 +91,40 @@ impl Field {
     pub const IPV6_DST: Self = field(7, 0, 64);
     /// IPv6 destination, low half.
     pub const IPV6_DST_LOW: Self = field(8, 0, 64);
-    /// ARP sender's MAC.
+    /// ARP sender's MAC; of neighbour discovery, the source link-layer address option.
     pub const ARP_SHA: Self = field(9, 0, 48);
-    /// ARP target's MAC.
+    /// Which IPv6 extension headers there are, OpenFlow's nine bits.
+    pub const IPV6_EXTHDR: Self = field(9, 48, 16);
+    /// ARP target's MAC; of neighbour discovery, the target link-layer address option.
     pub const ARP_THA: Self = field(10, 0, 48);
+    /// The second VLAN tag, as [`Field::VLAN_TCI`].
+    pub const INNER_TCI: Self = field(10, 48, 16);
+    /// The outermost MPLS label stack entry, all 32 bits as in the frame.
+    pub const MPLS_LSE: Self = field(11, 32, 32);
+    /// IPv6 flow label.
+    pub const IPV6_LABEL: Self = field(11, 0, 20);
+    /// Target of a neighbour solicitation or advertisement, high half; the low half is in the next word.
+    pub const ND_TARGET: Self = field(12, 0, 64);
+    /// Low half.
+    pub const ND_TARGET_LOW: Self = field(13, 0, 64);
+    /// The I-SID of a provider backbone tag (24 bits), UCA above it, and above that a bit that says that the tag is there
+    /// (0x200_0000).
+    pub const PBB: Self = field(14, 0, 32);
+    /// Which headers are whole and sound, see [`headers`]: actions leave the others alone. No rule names it.
+    pub const HEADERS: Self = field(15, 0, 8);
+    // What follows is no frame's.
+    /// Tunnel id.
+    pub const TUN_ID: Self = field(16, 0, 64);
+    /// OpenFlow metadata.
+    pub const METADATA: Self = field(17, 0, 64);
+    /// Registers 0 and 1, high half first; 2 to 15 are in the seven words behind.
+    pub const REG0: Self = field(18, 32, 32);
+    /// Packet mark.
+    pub const PKT_MARK: Self = field(26, 32, 32);
+    /// The id of a conjunction that matched.
+    pub const CONJ_ID: Self = field(26, 0, 32);
+    /// The output port in the action set so far.
+    pub const ACTSET_OUTPUT: Self = field(27, 32, 32);
 
     /// The field's bits in its word.
     #[inline(always)]

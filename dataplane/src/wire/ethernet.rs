@@ -4,6 +4,8 @@ use super::{be16, be48};
 
 /// Bytes of the header, without tags.
 pub const LEN: usize = 14;
+/// Bytes of the shortest frame that is legal on a wire, without its FCS.
+pub const MIN_FRAME: usize = 60;
 /// Where the destination lies.
 pub const DST: usize = 0;
 /// Where the source lies.
@@ -19,6 +21,12 @@ pub const TYPE_ARP: u16 = 0x0806;
 pub const TYPE_RARP: u16 = 0x8035;
 /// IPv6.
 pub const TYPE_IPV6: u16 = 0x86dd;
+/// MPLS, unicast.
+pub const TYPE_MPLS: u16 = 0x8847;
+/// MPLS, multicast.
+pub const TYPE_MPLS_MULTICAST: u16 = 0x8848;
+/// Provider backbone bridging, the I-tag of IEEE 802.1ah.
+pub const TYPE_PBB: u16 = 0x88e7;
 /// What stands for "no Ethernet type": an 802.3 frame without SNAP. OpenFlow 1.0, section 3.4.
 pub const TYPE_NONE: u16 = 0x05ff;
 /// Smaller values of the type field are a length.

@@ -157,7 +157,16 @@ fn it_agrees_with_a_plain_list_after_thousands_of_random_changes() {
         }
         let priority = next(200) as u16;
         let actions = vec![Action::Output(round)];
-        let flow = Flow { table: 0, priority, cookie: 0, idle_timeout: 0, hard_timeout: 0, matches, actions };
+        let flow = Flow {
+            table: 0,
+            priority,
+            cookie: 0,
+            idle_timeout: 0,
+            hard_timeout: 0,
+            matches,
+            actions,
+            ..Flow::default()
+        };
         let done = table.insert(flow, 0, 1);
         plain.retain(|rule| rule.id != done.rule.id);
         plain.push(done.rule);
