@@ -146,7 +146,8 @@ impl<D: Dataplane> Engine<D> {
 }
 
 fn has_expired(rule: &Rule, now_ms: u64) -> bool {
-    let (idle, hard) = (u64::from(rule.flow.idle_timeout) * 1000, u64::from(rule.flow.hard_timeout) * 1000);
+    let (idle, hard) = rule.timeouts();
+    let (idle, hard) = (u64::from(idle) * 1000, u64::from(hard) * 1000);
     (hard > 0 && now_ms.saturating_sub(rule.created_ms) >= hard)
         || (idle > 0 && now_ms.saturating_sub(rule.totals().used_ms) >= idle)
 }

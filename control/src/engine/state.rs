@@ -1,6 +1,6 @@
 //! Bridges and ports that exist, with the numbers they were given. Cheap to clone: a transaction edits a clone.
 
-use ringswitch_dataplane::pipeline::Program;
+use ringswitch_dataplane::pipeline::{PortFlags, Program};
 use ringswitch_dataplane::port::{MAX_PORTS, PortId};
 
 use super::{BridgeView, Name, PortView};
@@ -159,6 +159,12 @@ impl State {
 
 impl PortSlot {
     fn view(&self) -> PortView<'_> {
-        PortView { id: self.id, name: &self.name, number: self.number, vlan: self.spec.vlan() }
+        PortView {
+            id: self.id,
+            name: &self.name,
+            number: self.number,
+            vlan: self.spec.vlan(),
+            flags: PortFlags::default(),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A flow as an operator states it, and the same flow installed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::{Action, Field, FlowKey, KEY_WORDS, Mask};
 
@@ -88,7 +88,8 @@ impl Flow {
     /// True when it goes by itself some day.
     #[must_use]
     pub fn times_out(&self) -> bool {
-        self.idle_timeout > 0 || self.hard_timeout > 0
+        let ends = |action: &Action| matches!(action, Action::FinTimeout { .. });
+        self.idle_timeout > 0 || self.hard_timeout > 0 || self.actions.iter().any(ends)
     }
 }
 
@@ -118,6 +119,7 @@ pub struct RuleLane {
     packets: AtomicU64,
     bytes: AtomicU64,
     used_ms: AtomicU64,
+    finished: AtomicBool,
 }
 
 impl RuleLane {
@@ -127,6 +129,11 @@ impl RuleLane {
         self.packets.store(self.packets.load(Relaxed) + packets, Relaxed);
         self.bytes.store(self.bytes.load(Relaxed) + bytes, Relaxed);
         self.used_ms.store(now_ms, Relaxed);
+    }
+
+    /// A connection ended that the rule decided: its `fin_timeout` holds from now on.
+    pub fn finish(&self) {
+        self.finished.store(true, Relaxed);
     }
 }
 
@@ -142,6 +149,22 @@ pub struct RuleTotals {
 }
 
 impl Rule {
+    /// Its idle and hard time-outs in seconds, 0 for none: those it was given, or shorter ones of `fin_timeout` once a
+    /// connection ended.
+    #[must_use]
+    pub fn timeouts(&self) -> (u16, u16) {
+        let mut timeouts = (self.flow.idle_timeout, self.flow.hard_timeout);
+        if self.stats.iter().any(|lane| lane.finished.load(Relaxed)) {
+            let shorter = |now: u16, fin: u16| if now == 0 || (fin > 0 && fin < now) { fin } else { now };
+            for action in &self.flow.actions {
+                if let Action::FinTimeout { idle, hard } = *action {
+                    timeouts = (shorter(timeouts.0, idle), shorter(timeouts.1, hard));
+                }
+            }
+        }
+        timeouts
+    }
+
     /// Adds the lanes up.
     #[must_use]
     pub fn totals(&self) -> RuleTotals {

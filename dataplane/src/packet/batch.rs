@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::backup::Shape;
 use super::{DropReason, HEADROOM, MAX_FRAME, TAIL_PIECES, Tally};
 use crate::mem::Span;
 
@@ -111,6 +112,28 @@ impl Packet {
         }
         self.head_len += self.tail_len;
         (self.tail_len, self.tail_count) = (0, 0);
+    }
+
+    /// Cuts the frame to `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        if len >= self.len() {
+            return;
+        }
+        if len > usize::from(self.head_len) {
+            self.pull_tail();
+        }
+        self.head_len = len as u16;
+        (self.tail_len, self.tail_count) = (0, 0);
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        let Self { start, head_len, tail_len, tail_count, .. } = *self;
+        Shape { start, head_len, tail_len, tail_count }
+    }
+
+    pub(super) fn set_shape(&mut self, shape: Shape) {
+        let Shape { start, head_len, tail_len, tail_count } = shape;
+        (self.start, self.head_len, self.tail_len, self.tail_count) = (start, head_len, tail_len, tail_count);
     }
 
     /// Makes room for `count` bytes in front (their contents are undefined); false when the headroom is used up.

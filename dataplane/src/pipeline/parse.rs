@@ -139,10 +139,10 @@ impl Transport {
     }
 }
 
-/// Fills `key` with what `depth` asks for, the rest with zero.
+/// Fills `key` with what `depth` asks for, the other fields of frames with zero; what is no frame's stays.
 #[inline]
 pub fn parse(packet: &Packet, in_port: u32, depth: Depth, key: &mut FlowKey) {
-    *key = FlowKey::default();
+    key.words[..FRAME_WORDS].fill(0);
     key.set(Field::IN_PORT, u64::from(in_port));
     fill(packet, depth, key);
 }
@@ -161,7 +161,6 @@ fn fill(packet: &Packet, depth: Depth, key: &mut FlowKey) {
 
 /// Reads a frame again that was changed in a way that its key cannot follow: the frame's fields as `depth` asks for them. The
 /// port it came in on and all that is no frame's field stay.
-#[allow(dead_code)] // Until the walk through the tables calls it.
 pub fn parse_again(packet: &mut Packet, depth: Depth, key: &mut FlowKey) {
     let in_port = key.field(Field::IN_PORT);
     key.words[..FRAME_WORDS].fill(0);

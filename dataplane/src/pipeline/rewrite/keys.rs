@@ -1,12 +1,11 @@
 //! What an action makes of a packet's key, so that the next lookup need not parse the packet again.
 //!
 //! Contract: for every packet, `parse(apply(packet, action)) == apply_to_key(parse(packet), action)` whenever the outcome is
-//! [`KeyEffect::Known`] and the action did not drop the packet. The key must hold what [`reads`] names: whoever looks
+//! [`KeyEffect::Known`] and the action did not drop the packet. The key must hold what [`change_reads`](crate::flow::change_reads) names: whoever looks
 //! something up afterwards has those bits in its mask, and so the parser fills them. Neighbours: the walk through the tables
 //! calls this, `rewrite::apply` does the same to the bytes.
 
-use super::change::{Change, TAGGED};
-use crate::flow::{Action, Field, FieldId, FlowKey, Mask, Needs, headers};
+use crate::flow::{Action, Change, Field, FieldId, FlowKey, Needs, TAGGED, headers};
 use crate::pipeline::parse::pbb_field;
 use crate::wire::{ethernet, icmp, ipv4, mpls, nd, sctp, vlan};
 
@@ -18,57 +17,6 @@ pub enum KeyEffect {
     /// The frame's fields have to be read from the packet again ([`parse_again`](crate::pipeline::parse::parse_again))
     /// before anything looks at them; the key may have changed in part.
     Stale,
-}
-
-/// The bits of the key that [`apply_to_key`] looks at, beside those that it writes.
-#[must_use]
-pub fn reads(action: &Action) -> Mask {
-    let mut mask = Mask::NONE;
-    let network = [Field::DL_TYPE, Field::HEADERS];
-    let tags = [Field::VLAN_TCI, Field::INNER_TCI, Field::DL_TYPE, Field::HEADERS];
-    let mut all = |fields: &[Field]| fields.iter().for_each(|&field| mask.add(field, u64::MAX));
-    match action {
-        Action::PushVlan(_) | Action::PopVlan => all(&tags),
-        Action::PushMpls(_) => {
-            all(&network);
-            all(&[Field::NW_TTL, Field::MPLS_LSE]);
-        }
-        Action::PushPbb(_) => {
-            all(&network);
-            all(&[Field::PBB]);
-        }
-        Action::PopMpls(_) | Action::PopPbb | Action::DecTtl(_) | Action::DecMplsTtl => {
-            all(&network);
-            all(&[Field::NW_TTL, Field::MPLS_LSE]);
-        }
-        Action::CopyTtlOut => {
-            all(&network);
-            all(&[Field::NW_PROTO, Field::NW_FRAG]);
-        }
-        Action::SetTpSrc(_) | Action::SetTpDst(_) => {
-            all(&network);
-            all(&[Field::NW_PROTO, Field::NW_FRAG]);
-        }
-        setter => match Change::of(setter, || 0).map(|change| change.field) {
-            None => {}
-            Some(FieldId::VLAN_TCI) => all(&tags),
-            Some(FieldId::VLAN_VID) => all(&[Field::VLAN_TCI]),
-            Some(field) => match field.info().needs {
-                Needs::Nothing => {}
-                Needs::Tag => all(&[Field::VLAN_TCI]),
-                Needs::Mpls | Needs::Pbb | Needs::Ipv4 | Needs::Ipv6 | Needs::Ip | Needs::Arp => all(&network),
-                Needs::Nd | Needs::NdSolicit | Needs::NdAdvert => {
-                    all(&network);
-                    all(&[Field::NW_PROTO, Field::NW_FRAG, Field::TP_SRC]);
-                }
-                _ => {
-                    all(&network);
-                    all(&[Field::NW_PROTO, Field::NW_FRAG]);
-                }
-            },
-        },
-    }
-    mask
 }
 
 /// Does to the key what `rewrite::apply` does to the packet. Actions that change no packet change no key, but for those that

@@ -6,7 +6,6 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `change` | actions that set a field, in one form |
 //! | `slot` | where a field lies in a frame, and which checksums cover it |
 //! | `checksums` | those, updated |
 //! | `tags` | pushes and pops: VLAN, MPLS, PBB |
@@ -15,21 +14,17 @@
 //!
 //! Neighbours: `act` and NORMAL call [`apply`] before they hand a frame on, the walk through the tables [`apply_to_key`].
 
-mod change;
 mod checksums;
-#[allow(dead_code)] // Until the walk through the tables calls it.
 mod keys;
 mod slot;
 mod tags;
 mod ttl;
 
-pub use change::Change;
-#[allow(unused_imports)] // Until the walk through the tables calls them.
-pub use keys::{KeyEffect, apply_to_key, reads, set_in_key};
+pub use keys::{KeyEffect, apply_to_key};
 pub use tags::pop_tag;
 
 use super::parse::{Layout, locate, reach_headers};
-use crate::flow::{Action, FRAME_WORDS, FieldId, Mac};
+use crate::flow::{Action, Change, FRAME_WORDS, FieldId, Mac, TAGGED};
 use crate::packet::{DropReason, Packet};
 use crate::wire::ethernet;
 
@@ -111,8 +106,8 @@ fn set_mac(packet: &mut Packet, at: usize, mac: Mac) {
 /// Changes, pushes or pops the outermost tag, as the bit for "there is one" says.
 fn set_tag(packet: &mut Packet, change: &Change) -> Result<(), DropReason> {
     let old = tags::tag_of(packet.head());
-    let tci = change.to(old.map_or(0, |tci| u128::from(tci) | change::TAGGED)) as u16;
-    match (old, u128::from(tci) & change::TAGGED != 0) {
+    let tci = change.to(old.map_or(0, |tci| u128::from(tci) | TAGGED)) as u16;
+    match (old, u128::from(tci) & TAGGED != 0) {
         (Some(old), true) => tags::change_tag(packet, old, tci),
         (None, true) => return tags::push_tag(packet, tci),
         (Some(_), false) => return pop(packet, tags::pop_tag),

@@ -3,9 +3,9 @@
 //! Trust: what is found here is inside the head; a frame that has not got the field whole has no slot for it, and neither
 //! has one whose checksum could not be kept right. `keys::Headers::has` says the same from the key.
 
-use super::change::Change;
 use super::checksums::{Covered, update, update_sctp, update_transport};
 use super::tags;
+use crate::flow::Change;
 use crate::flow::FieldId;
 use crate::pipeline::parse::{Layout, Transport};
 use crate::wire::ipv6::{self, Ipv6};

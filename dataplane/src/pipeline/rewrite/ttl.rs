@@ -1,8 +1,8 @@
 //! Times to live: counted down, and copied between a header and the one inside it.
 
-use super::change::Change;
 use super::slot::{self, Slot};
 use super::{layout_of, locate};
+use crate::flow::Change;
 use crate::flow::FieldId;
 use crate::packet::{DropReason, Packet};
 use crate::wire::{ipv4, mpls};

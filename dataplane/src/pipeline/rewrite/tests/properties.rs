@@ -167,7 +167,7 @@ fn the_effect_on_a_key_depends_on_nothing_but_what_is_said_to_be_read() {
         let frame = any_frame(&mut random);
         let action = any_action(&mut random, &frame);
         let one = key_of(&frame, Depth::All);
-        let reads = reads(&action);
+        let reads = crate::flow::change_reads(&action);
         let mut other = FlowKey::default();
         for (word, bits) in other.words.iter_mut().enumerate() {
             *bits = one.words[word] & reads.words[word] | random.next() & !reads.words[word];

@@ -1,6 +1,6 @@
 //! Actions that set a field, in one form: which field, its bits, and which of them count.
 
-use crate::flow::{Action, FieldId, Mac, Subfield};
+use super::{Action, FieldId, Mac, Subfield};
 use crate::wire::{sctp, tcp, udp, vlan};
 
 /// New bits of one field.
