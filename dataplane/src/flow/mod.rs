@@ -8,6 +8,7 @@ pub mod grammar;
 mod group;
 mod key;
 mod meter;
+mod misuse;
 mod rule;
 mod shape;
 mod slab;
@@ -19,12 +20,13 @@ pub use action::{
     Action, Bundle, Controller, HashFields, LOCAL_PORT, Learn, LearnSource, LearnSpec, LearnTarget, LinkAlgorithm, Mac,
     Multipath, Subfield, reason,
 };
-pub use check::{Checker, MAX_DEPTH, Misuse, Place, check};
+pub use check::{Checker, MAX_DEPTH, Place, check};
 pub use fields::{FieldId, FieldInfo, Needs};
 pub use filter::Filter;
 pub use group::{Bucket, CountLane, GROUP_MAX, Group, GroupEntry, GroupKind, GroupLane, Groups, Selection, WATCH_ANY};
 pub use key::{FRAME_WORDS, Field, FlowKey, KEY_WORDS, Mask};
 pub use meter::{Band, BandKind, METER_CONTROLLER, METER_MAX, METER_SLOWPATH, Meter, MeterEntry, Meters};
+pub use misuse::Misuse;
 pub use rule::{DEFAULT_PRIORITY, Flow, FlowFlags, Match, Rule, RuleId, RuleLane, RuleTotals};
 pub use shape::{KeyShape, PackedKey};
 pub use suggest::near_miss;
