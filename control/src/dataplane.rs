@@ -20,6 +20,7 @@ use ringswitch_dataplane::port::vhost::VhostPort;
 use ringswitch_dataplane::port::xdp::XdpPort;
 use ringswitch_dataplane::port::{PortContext, PortEvents, PortId, QueueHost, TxQueues};
 use ringswitch_dataplane::sys::clock::coarse_ms;
+use ringswitch_dataplane::sys::netdev;
 use ringswitch_dataplane::worker::Workers;
 
 use crate::engine::{Dataplane, FdbEntry, FdbFilter, Learning, PortView, View};
@@ -161,6 +162,16 @@ impl Dataplane for Switch {
             lane.add_to(&mut totals);
         }
         totals
+    }
+
+    fn port_mac(&self, id: PortId, name: &str, port: &Port) -> Option<Mac> {
+        self.ports.get(&id)?.device.as_ref()?;
+        match port.port_type()? {
+            PortType::VhostUser => None,
+            PortType::AfXdp | PortType::Tap | PortType::Internal => {
+                netdev::mac(port.settings.text("netdev").unwrap_or(name)).ok()
+            }
+        }
     }
 
     fn add_bridge(&mut self, bridge: usize, learning: Learning) {

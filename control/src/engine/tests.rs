@@ -1,5 +1,7 @@
 //! The engine against a recording dataplane: what is opened and closed, in which order, and what a failure leaves.
 
+mod openflow;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -61,6 +63,10 @@ impl Dataplane for Recorder {
 
     fn port_totals(&self, _: PortId) -> PortTotals {
         PortTotals::default()
+    }
+
+    fn port_mac(&self, _: PortId, _: &str, _: &Port) -> Option<Mac> {
+        None
     }
 
     fn add_bridge(&mut self, bridge: usize, _: Learning) {

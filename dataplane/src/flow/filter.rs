@@ -39,17 +39,11 @@ impl Filter {
         position
             && self.table.is_none_or(|table| table == flow.table)
             && (flow.cookie ^ self.cookie) & self.cookie_mask == 0
-            && self.out_port.as_ref().is_none_or(|port| any(&flow.actions, &|action| outputs(action, port)))
-            && self.out_group.is_none_or(|group| any(&flow.actions, &|action| *action == Action::Group(group)))
+            && self.out_port.as_ref().is_none_or(|port| Action::any(&flow.actions, &mut |action| outputs(action, port)))
+            && self
+                .out_group
+                .is_none_or(|group| Action::any(&flow.actions, &mut |action| *action == Action::Group(group)))
     }
-}
-
-/// True when it holds for an action, also of those in other actions.
-fn any(actions: &[Action], holds: &dyn Fn(&Action) -> bool) -> bool {
-    actions.iter().any(|action| match action {
-        Action::WriteActions(inner) | Action::Clone(inner) => any(inner, holds),
-        _ => holds(action),
-    })
 }
 
 fn outputs(action: &Action, to: &Action) -> bool {

@@ -109,6 +109,8 @@ pub struct Rule {
     pub flow: Flow,
     /// When it was installed, milliseconds of `sys::clock::coarse_ms`.
     pub created_ms: u64,
+    /// When it was last modified or learned again, in the same clock: hard time-outs count from here. Control's alone.
+    pub modified_ms: AtomicU64,
     /// A lane per worker; a rule whose actions were modified shares them with its predecessor.
     pub stats: Arc<[RuleLane]>,
 }
@@ -149,6 +151,12 @@ pub struct RuleTotals {
 }
 
 impl Rule {
+    /// A rule in the place of this one: another flow with the same table, match and priority, the same age.
+    #[must_use]
+    pub fn changed(&self, flow: Flow, now_ms: u64, stats: Arc<[RuleLane]>) -> Self {
+        Self { id: self.id, flow, created_ms: self.created_ms, modified_ms: now_ms.into(), stats }
+    }
+
     /// Its idle and hard time-outs in seconds, 0 for none: those it was given, or shorter ones of `fin_timeout` once a
     /// connection ended.
     #[must_use]

@@ -196,13 +196,37 @@ impl FlowTable {
 
     /// Installs a flow; one with the same match and priority is replaced, and its counters go with it. `lanes` is the
     /// number of workers that will count.
-    pub fn insert(&mut self, mut flow: Flow, now_ms: u64, lanes: usize) -> Inserted {
+    pub fn insert(&mut self, flow: Flow, now_ms: u64, lanes: usize) -> Inserted {
+        self.put(flow, now_ms, |_| (0..lanes).map(|_| RuleLane::default()).collect())
+    }
+
+    /// The same, but the counters of the one that is replaced go on.
+    pub fn insert_counting_on(&mut self, flow: Flow, now_ms: u64, lanes: usize) -> Inserted {
+        let new = || (0..lanes).map(|_| RuleLane::default()).collect();
+        self.put(flow, now_ms, |replaced| replaced.map_or_else(new, |old| Arc::clone(&old.stats)))
+    }
+
+    /// Puts another rule in the place of one with the same number, match and priority.
+    pub fn exchange(&mut self, rule: Arc<Rule>) {
+        if let Some(old) = self.rules.rule(rule.id).cloned() {
+            self.unnote(&old);
+        }
+        self.note(&rule);
+        self.rules.replace(rule);
+    }
+
+    fn put(
+        &mut self,
+        mut flow: Flow,
+        now_ms: u64,
+        stats: impl FnOnce(Option<&Arc<Rule>>) -> Arc<[RuleLane]>,
+    ) -> Inserted {
         flow.matches = flow.matches.normalized();
         let (matches, priority) = (flow.matches, flow.priority);
         let replaced = self.find(&matches, priority).cloned();
         let id = replaced.as_ref().map_or_else(|| self.rules.next_id(), |old| old.id);
-        let stats = (0..lanes).map(|_| RuleLane::default()).collect();
-        let rule = Arc::new(Rule { id, flow, created_ms: now_ms, stats });
+        let stats = stats(replaced.as_ref());
+        let rule = Arc::new(Rule { id, flow, created_ms: now_ms, modified_ms: now_ms.into(), stats });
         if let Some(old) = &replaced {
             self.unnote(old);
         }
@@ -222,16 +246,10 @@ impl FlowTable {
         let changed = self.select(filter).into_iter().map(|old| {
             let flow =
                 Flow { actions: actions.to_vec(), cookie: cookie.unwrap_or(old.flow.cookie), ..old.flow.clone() };
-            Arc::new(Rule { id: old.id, flow, created_ms: old.created_ms, stats: Arc::clone(&old.stats) })
+            Arc::new(old.changed(flow, old.created_ms, Arc::clone(&old.stats)))
         });
         let changed: Vec<_> = changed.collect();
-        for rule in &changed {
-            if let Some(old) = self.rules.rule(rule.id).cloned() {
-                self.unnote(&old);
-            }
-            self.note(rule);
-            self.rules.replace(Arc::clone(rule));
-        }
+        changed.iter().for_each(|rule| self.exchange(Arc::clone(rule)));
         changed
     }
 

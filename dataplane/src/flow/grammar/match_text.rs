@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::super::{DEFAULT_PRIORITY, Field, FieldId, Match};
-use super::values::{Hex, Value};
+use super::values::Value;
 use super::{PortNames, matches, names};
 use crate::wire::{ethernet, icmp};
 
@@ -30,16 +30,16 @@ impl Printer<'_> {
     fn all(&mut self) {
         let dl_type = self.exact(Field::DL_TYPE).map(|value| value as u16);
         let protocol = self.exact(Field::NW_PROTO).map(|value| value as u8);
-        self.hexadecimal(FieldId::PKT_MARK);
+        self.value(FieldId::PKT_MARK);
         self.value(FieldId::CONJ_ID);
         self.value(FieldId::ACTSET_OUTPUT);
         let short = matches::protocol(self.matches);
         if let Some((name, _)) = short {
             write!(self.text, "{name},").unwrap_or_default();
         }
-        names::REGISTERS.iter().for_each(|register| self.hexadecimal(*register));
-        self.hexadecimal(FieldId::TUNNEL_ID);
-        self.hexadecimal(FieldId::METADATA);
+        names::REGISTERS.iter().for_each(|register| self.value(*register));
+        self.value(FieldId::TUNNEL_ID);
+        self.value(FieldId::METADATA);
         self.value(FieldId::IN_PORT);
         self.vlan();
         self.value(FieldId::ETH_SRC);
@@ -87,15 +87,6 @@ impl Printer<'_> {
         }
     }
 
-    fn hexadecimal(&mut self, field: FieldId) {
-        let (value, bits) = (self.matches.key.get(field), self.matches.mask.get(field));
-        match bits {
-            0 => {}
-            _ if bits == field.ones() => self.put(field.info().name, Hex(value)),
-            _ => self.put(field.info().name, format_args!("{}/{}", Hex(value), Hex(bits))),
-        }
-    }
-
     fn vlan(&mut self) {
         let (tci, bits) = self.bits(Field::VLAN_TCI);
         let (vid_bits, pcp_bits) = (bits & 0xfff, bits & 0xe000);
@@ -123,7 +114,7 @@ impl Printer<'_> {
                 (value, 0xf_ffff) => self.put("ipv6_label", format_args!("{value:#07x}")),
                 (value, bits) => self.put("ipv6_label", format_args!("{value:#07x}/{bits:#07x}")),
             }
-            self.hexadecimal(FieldId::IPV6_EXTHDR);
+            self.value(FieldId::IPV6_EXTHDR);
         } else if is_arp {
             self.value(FieldId::ARP_SPA);
             self.value(FieldId::ARP_TPA);

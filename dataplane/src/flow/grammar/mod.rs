@@ -1,4 +1,4 @@
-//! The one text form of flows, in and out: that of `ovs-ofctl`, for commands, logs and tests.
+//! The one text form of flows, groups and meters, in and out: that of `ovs-ofctl`, for commands, logs and tests.
 //!
 //! Trust: operators write it; what is wrong is answered with what, where and what was expected. Where Open vSwitch drops a
 //! field whose prerequisite is missing and goes on, this is an error. Reference: `ovs-fields(7)`, `ovs-actions(7)`,
@@ -9,26 +9,36 @@ mod actions;
 mod balance;
 mod clauses;
 mod flow_text;
+mod groups;
 mod learn;
 mod match_text;
 mod matches;
+mod meters;
 mod names;
 mod ports;
 mod token;
 mod values;
+mod words;
 
 pub use action_text::format_actions;
 pub use flow_text::{FlowStats, format_flow};
+pub use groups::{
+    BucketChange, BucketPlace, GroupStats, format_group, format_group_stats, parse_bucket_change, parse_group,
+    parse_group_id,
+};
 pub use match_text::format_match;
+pub use meters::{MeterStats, format_meter, format_meter_stats, parse_meter, parse_meter_id};
 pub use ports::PortNames;
 
 use super::{Action, Filter, Flow, Mac, Match, Place};
 use clauses::Clauses;
 
-/// What is wrong with a flow's text.
+/// What is wrong with a text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("flow \"{text}\", column {column}: {problem}; expected {expected}")]
+#[error("{what} \"{text}\", column {column}: {problem}; expected {expected}")]
 pub struct GrammarError {
+    /// What the text should be: a flow, a group, a meter, actions.
+    pub what: &'static str,
     /// The whole text.
     pub text: String,
     /// Where the trouble starts, from 1, in bytes.
@@ -52,8 +62,9 @@ impl Fault {
         Self { at, problem: problem.into(), expected: expected.into() }
     }
 
-    fn in_text(self, text: &str) -> GrammarError {
+    fn in_text(self, what: &'static str, text: &str) -> GrammarError {
         GrammarError {
+            what,
             text: text.trim().to_owned(),
             column: self.at + 1,
             problem: self.problem,
@@ -78,7 +89,9 @@ pub struct Modify {
 /// # Errors
 /// See [`GrammarError`].
 pub fn parse_flow(text: &str, ports: &dyn PortNames) -> Result<Flow, GrammarError> {
-    Clauses::parse(text, ports).and_then(|clauses| clauses.flow(ports, false)).map_err(|fault| fault.in_text(text))
+    Clauses::parse(text, ports)
+        .and_then(|clauses| clauses.flow(ports, false))
+        .map_err(|fault| fault.in_text("flow", text))
 }
 
 /// Parses what `del-flows` and `dump-flows` take. With `strict`, as in `--strict`, the priority counts.
@@ -90,7 +103,7 @@ pub fn parse_filter(text: &str, strict: bool, ports: &dyn PortNames) -> Result<F
         Some((_, at)) => Err(Fault::new(at, "actions", "only a match, for flows are selected here")),
         None => clauses.without_idle_clauses(strict).map(|clauses| clauses.filter(strict, u64::MAX)),
     });
-    filter.map_err(|fault| fault.in_text(text))
+    filter.map_err(|fault| fault.in_text("flow", text))
 }
 
 /// Parses what `mod-flows` takes. `cookie=V/MASK` selects, `cookie=V` is the new cookie; a priority selects when `strict`, and
@@ -103,7 +116,7 @@ pub fn parse_modify(text: &str, strict: bool, ports: &dyn PortNames) -> Result<M
         let cookie = clauses.cookie.and_then(|cookie| cookie.mask.is_none().then_some(cookie.value));
         Ok(Modify { filter: clauses.filter(strict, 0), flow: clauses.flow(ports, true)?, cookie })
     });
-    modify.map_err(|fault| fault.in_text(text))
+    modify.map_err(|fault| fault.in_text("flow", text))
 }
 
 /// Parses what stands behind `actions=` where there is no flow: in a packet-out.
@@ -111,7 +124,7 @@ pub fn parse_modify(text: &str, strict: bool, ports: &dyn PortNames) -> Result<M
 /// # Errors
 /// See [`GrammarError`].
 pub fn parse_actions(text: &str, ports: &dyn PortNames) -> Result<Vec<Action>, GrammarError> {
-    actions::parse_list(text, 0, Place::List, ports).map_err(|fault| fault.in_text(text))
+    actions::parse_list(text, 0, Place::List, ports).map_err(|fault| fault.in_text("actions", text))
 }
 
 /// Parses a match alone, as `trace` takes it.

@@ -1,5 +1,8 @@
 //! The grammar against itself, and against the real `ovs-ofctl` where it is installed.
 
+mod groups;
+mod random;
+
 use std::process::Command;
 
 use super::*;
