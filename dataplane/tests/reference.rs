@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::TestSwitch;
 use common::model::{Model, PORTS};
 use ringswitch_dataplane::flow::{
-    Action, Bucket, Controller, FieldId, Flow, Group, GroupEntry, GroupKind, Match, Subfield, WATCH_ANY,
+    Action, Bucket, FieldId, Flow, Group, GroupEntry, GroupKind, Match, Subfield, WATCH_ANY,
 };
 use ringswitch_dataplane::pipeline::Upcall;
 
@@ -97,7 +97,7 @@ fn any_action(random: &mut Random, table: u8, depth: u32) -> Action {
         10 => Action::DecTtl(Vec::new()),
         11 => random.of(SET).pipe(|field| Action::Push(low_bits(random, field))),
         12 => random.of(SET).pipe(|field| Action::Pop(low_bits(random, field))),
-        13 => Action::Controller(Box::new(Controller::default())),
+        13 => Action::Controller(Box::default()),
         14 if table + 1 < TABLES => Action::Resubmit { port: None, table: Some(table + 1) },
         15 => Action::Group(1 + random.below(GROUPS as usize) as u32),
         16 => Action::Exit,
