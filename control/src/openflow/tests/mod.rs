@@ -1,6 +1,7 @@
 //! Messages there and back, and what Open vSwitch's own tools make of them.
 
 mod oracle;
+mod samples;
 
 use ringswitch_dataplane::flow::grammar;
 
@@ -9,7 +10,9 @@ use super::*;
 
 /// A flow-mod that adds this flow.
 fn add(text: &str, nxm: bool) -> Message {
-    let flow = grammar::parse_flow(text, &()).unwrap_or_else(|error| panic!("{error}"));
+    let mut flow = grammar::parse_flow(text, &()).unwrap_or_else(|error| panic!("{error}"));
+    // 1.0 has no such flag, and does it.
+    flow.flags.reset_counts |= nxm;
     Message::FlowMod(Box::new(FlowMod {
         command: FlowModCommand::Add,
         table: flow.table,

@@ -189,3 +189,18 @@ fn flows_mean_to_ovs_ofctl_what_they_mean_here() {
         assert!(wrong.is_empty(), "{version:?}\n{}", wrong.join("\n"));
     }
 }
+
+#[test]
+fn every_kind_of_message_is_read_by_ovs_ofctl() {
+    for version in Version::ALL {
+        let messages = samples::common(version);
+        let all: Vec<_> = messages.iter().flat_map(|message| bytes(version, message)).collect();
+        let Some(text) = printed(&all) else {
+            eprintln!("skipped: no ovs-ofctl");
+            return;
+        };
+        let bad = |line: &&str| line.contains("decode error") || line.contains("WARN") || line.contains("leftover");
+        let wrong: Vec<_> = text.lines().filter(bad).collect();
+        assert!(wrong.is_empty(), "{version:?}\n{}\n{text}", wrong.join("\n"));
+    }
+}
