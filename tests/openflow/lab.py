@@ -1,0 +1,133 @@
+"""Switches with netdevs as ports: Open vSwitch without its kernel module, and ringswitch. Each has a directory of its own,
+bridges, and controllers when it is given some."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import host
+from host import Failed, Program, run
+
+SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """What a switch is to have."""
+
+    name: str = "br0"
+    datapath_id: int = 1
+    ports: tuple = ()  # netdevs, ports 1, 2, ... in this order
+    controller: str = ""
+    fail_mode: str = "secure"
+    versions: str = "OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15"
+    settings: dict = field(default_factory=dict)
+
+
+class Ovs:
+    """Debian's ovs-vswitchd with its userspace datapath, and a database of its own. A network namespace has room for one,
+    which can have several bridges."""
+
+    name = "ovs"
+
+    def __init__(self, directory, _programs=None):
+        self.dir = Path(directory)
+        self.programs = []
+
+    def environment(self):
+        return {**os.environ, **dict.fromkeys(("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"), str(self.dir))}
+
+    def start(self, bridge):
+        if not self.programs:
+            self.start_daemons()
+        name = bridge.name
+        words = ["add-br", name, "--", "set", "bridge", name, "datapath_type=netdev", f"fail_mode={bridge.fail_mode}"]
+        words += [f"protocols={bridge.versions}", f"other_config:datapath-id={bridge.datapath_id:016x}"]
+        words += ["other_config:disable-in-band=true"]
+        for number, netdev in enumerate(bridge.ports, 1):
+            words += ["--", "add-port", name, netdev, "--", "set", "interface", netdev, f"ofport_request={number}"]
+        if bridge.controller:
+            words += ["--", "set-controller", name, bridge.controller]
+            words += ["--", "set", "controller", name, "max_backoff=1000"]
+        self.vsctl(*words)
+
+    def start_daemons(self):
+        if not SCHEMA.exists():
+            raise Failed("Open vSwitch is not installed (openvswitch-switch)")
+        self.dir.mkdir(parents=True, exist_ok=True)
+        database = self.dir / "conf.db"
+        database.unlink(missing_ok=True)
+        run(["ovsdb-tool", "create", database, SCHEMA])
+        server = ["ovsdb-server", database, f"--remote=punix:{self.dir}/db", f"--unixctl={self.dir}/dbctl"]
+        self.launch("ovsdb-server", server, self.dir / "db")
+        self.vsctl("--no-wait", "init")
+        daemon = ["ovs-vswitchd", "--disable-system", f"unix:{self.dir}/db", f"--unixctl={self.dir}/ctl"]
+        self.launch("ovs-vswitchd", daemon, self.dir / "ctl")
+
+    def launch(self, name, command, socket):
+        program = Program(f"{self.dir.name}-{name}", command, env=self.environment())
+        self.programs.append(program)
+        program.wait_until("its socket", socket.exists)
+
+    def vsctl(self, *words):
+        return run(["ovs-vsctl", f"--db=unix:{self.dir}/db", "--timeout=20", "--retry", *words], 25)
+
+    def management(self, bridge="br0"):
+        """Where ovs-ofctl finds a bridge."""
+        return f"unix:{self.dir}/{bridge}.mgmt"
+
+    def stop(self):
+        for program in reversed(self.programs):
+            program.stop()
+        self.programs.clear()
+
+
+class Ringswitch:
+    """ringswitchd as it was built here, its ports by AF_XDP."""
+
+    name = "ringswitch"
+
+    def __init__(self, directory, programs=None):
+        self.dir = Path(directory)
+        self.binaries = Path(programs or host.ROOT / "target" / "release")
+        self.program = None
+
+    def start(self, bridge):
+        self.dir.mkdir(parents=True, exist_ok=True)
+        text = '[workers]\nidle = "sleep"\n[bridges.{0.name}]\nflows = []\nfail_mode = "{0.fail_mode}"\n'
+        text += 'datapath-id = "{0.datapath_id:016x}"\n'
+        if bridge.controller:
+            text += 'controller = "{0.controller}"\n'
+        text = text.format(bridge)
+        for number, netdev in enumerate(bridge.ports, 1):
+            text += f'[bridges.{bridge.name}.ports.{netdev}]\ntype = "afxdp"\nofport_request = {number}\n'
+        config = self.dir / "switch.toml"
+        config.write_text(text)
+        command = [self.binaries / "ringswitchd", "--socket", self.dir / "ctl", "--config", config]
+        self.program = Program(f"{self.dir.name}-ringswitchd", command)
+        self.program.wait_until("its socket", (self.dir / "ctl").exists)
+
+    def management(self, bridge="br0"):
+        """Where ovs-ofctl finds a bridge."""
+        return f"unix:{self.dir}/{bridge}.mgmt"
+
+    def stop(self):
+        if self.program:
+            self.program.stop()
+            self.program = None
+
+
+SWITCHES = {switch.name: switch for switch in (Ovs, Ringswitch)}
+
+
+def enter():
+    """In a network namespace that was just made: its own /sys, its loopback, and no netdev that greets the world."""
+    run(["mount", "-t", "sysfs", "sysfs", "/sys"])
+    run(["ip", "link", "set", "lo", "up"])
+    run(["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"])
+
+
+def veth(ours, theirs):
+    run(["ip", "link", "add", ours, "type", "veth", "peer", "name", theirs])
+    for name in (ours, theirs):
+        run(["ip", "link", "set", name, "arp", "off", "up"])
