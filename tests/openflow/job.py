@@ -15,7 +15,7 @@ import lab  # noqa: E402
 
 PORTS = 3
 CONTROLLER = "tcp:127.0.0.1:6653"
-VERSIONS = {"of10": "OpenFlow10", "of13": "OpenFlow13", "of14": "OpenFlow14"}
+VERSIONS = {"of10": ("OpenFlow10",), "of13": ("OpenFlow13",), "of14": ("OpenFlow14",)}
 
 
 def main():

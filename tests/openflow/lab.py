@@ -1,8 +1,9 @@
 """Switches with netdevs as ports: Open vSwitch without its kernel module, and ringswitch. Each has a directory of its own,
 bridges, and controllers when it is given some."""
 
+import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import host
@@ -20,18 +21,28 @@ class Bridge:
     ports: tuple = ()  # netdevs, ports 1, 2, ... in this order
     controller: str = ""
     fail_mode: str = "secure"
-    versions: str = "OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15"
-    settings: dict = field(default_factory=dict)
+    versions: tuple = ("OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15")
+    probe_ms: int = 5000  # silence after which the controller is probed
 
 
-class Ovs:
+class Switch:
+    def __init__(self, directory, programs=None):
+        self.dir = Path(directory)
+        self.binaries = Path(programs or host.ROOT / "target" / "release")
+
+    def ofctl(self, verb, *words, version="OpenFlow13", bridge="br0"):
+        """Debian's ovs-ofctl, which finds a bridge by its socket."""
+        return run(["ovs-ofctl", "-O", version, verb, f"unix:{self.dir}/{bridge}.mgmt", *words])
+
+
+class Ovs(Switch):
     """Debian's ovs-vswitchd with its userspace datapath, and a database of its own. A network namespace has room for one,
     which can have several bridges."""
 
     name = "ovs"
 
-    def __init__(self, directory, _programs=None):
-        self.dir = Path(directory)
+    def __init__(self, directory, programs=None):
+        super().__init__(directory, programs)
         self.programs = []
 
     def environment(self):
@@ -42,14 +53,17 @@ class Ovs:
             self.start_daemons()
         name = bridge.name
         words = ["add-br", name, "--", "set", "bridge", name, "datapath_type=netdev", f"fail_mode={bridge.fail_mode}"]
-        words += [f"protocols={bridge.versions}", f"other_config:datapath-id={bridge.datapath_id:016x}"]
+        words += [f"protocols={','.join(bridge.versions)}", f"other_config:datapath-id={bridge.datapath_id:016x}"]
         words += ["other_config:disable-in-band=true"]
         for number, netdev in enumerate(bridge.ports, 1):
             words += ["--", "add-port", name, netdev, "--", "set", "interface", netdev, f"ofport_request={number}"]
         if bridge.controller:
             words += ["--", "set-controller", name, bridge.controller]
-            words += ["--", "set", "controller", name, "max_backoff=1000"]
+            words += ["--", "set", "controller", name, "max_backoff=1000", f"inactivity_probe={bridge.probe_ms}"]
         self.vsctl(*words)
+
+    def set_fail_mode(self, mode):
+        self.vsctl("set-fail-mode", "br0", mode)
 
     def start_daemons(self):
         if not SCHEMA.exists():
@@ -72,44 +86,34 @@ class Ovs:
     def vsctl(self, *words):
         return run(["ovs-vsctl", f"--db=unix:{self.dir}/db", "--timeout=20", "--retry", *words], 25)
 
-    def management(self, bridge="br0"):
-        """Where ovs-ofctl finds a bridge."""
-        return f"unix:{self.dir}/{bridge}.mgmt"
-
     def stop(self):
         for program in reversed(self.programs):
             program.stop()
         self.programs.clear()
 
 
-class Ringswitch:
+class Ringswitch(Switch):
     """ringswitchd as it was built here, its ports by AF_XDP."""
 
     name = "ringswitch"
-
-    def __init__(self, directory, programs=None):
-        self.dir = Path(directory)
-        self.binaries = Path(programs or host.ROOT / "target" / "release")
-        self.program = None
+    program = None
 
     def start(self, bridge):
         self.dir.mkdir(parents=True, exist_ok=True)
-        text = '[workers]\nidle = "sleep"\n[bridges.{0.name}]\nflows = []\nfail_mode = "{0.fail_mode}"\n'
-        text += 'datapath-id = "{0.datapath_id:016x}"\n'
+        lines = ["[workers]", 'idle = "sleep"', f"[bridges.{bridge.name}]", f'fail_mode = "{bridge.fail_mode}"']
+        lines += [f'datapath-id = "{bridge.datapath_id:016x}"', f"protocols = {json.dumps(bridge.versions)}"]
         if bridge.controller:
-            text += 'controller = "{0.controller}"\n'
-        text = text.format(bridge)
+            lines += [f'controller = ["{bridge.controller}"]', f"inactivity_probe = {bridge.probe_ms}", "max_backoff = 1000"]
         for number, netdev in enumerate(bridge.ports, 1):
-            text += f'[bridges.{bridge.name}.ports.{netdev}]\ntype = "afxdp"\nofport_request = {number}\n'
+            lines += [f"[bridges.{bridge.name}.ports.{netdev}]", 'type = "afxdp"', f"ofport_request = {number}"]
         config = self.dir / "switch.toml"
-        config.write_text(text)
+        config.write_text("\n".join(lines) + "\n")
         command = [self.binaries / "ringswitchd", "--socket", self.dir / "ctl", "--config", config]
         self.program = Program(f"{self.dir.name}-ringswitchd", command)
         self.program.wait_until("its socket", (self.dir / "ctl").exists)
 
-    def management(self, bridge="br0"):
-        """Where ovs-ofctl finds a bridge."""
-        return f"unix:{self.dir}/{bridge}.mgmt"
+    def set_fail_mode(self, mode):
+        run([self.binaries / "rsctl", "--socket", self.dir / "ctl", "set-fail-mode", "br0", mode])
 
     def stop(self):
         if self.program:
