@@ -30,6 +30,9 @@ class Switch:
         self.dir = Path(directory)
         self.binaries = Path(programs or host.ROOT / "target" / "release")
 
+    def forget(self):
+        """Empties caches that may be behind."""
+
     def ofctl(self, verb, *words, version="OpenFlow13", bridge="br0"):
         """Debian's ovs-ofctl, which finds a bridge by its socket."""
         return run(["ovs-ofctl", "-O", version, verb, f"unix:{self.dir}/{bridge}.mgmt", *words])
@@ -64,6 +67,10 @@ class Ovs(Switch):
 
     def set_fail_mode(self, mode):
         self.vsctl("set-fail-mode", "br0", mode)
+
+    def forget(self):
+        """What was dropped while there was no controller stays in its caches as long as somebody sends it."""
+        run(["ovs-appctl", "-t", self.dir / "ctl", "revalidator/purge"])
 
     def start_daemons(self):
         if not SCHEMA.exists():
