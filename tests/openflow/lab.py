@@ -132,9 +132,14 @@ SWITCHES = {switch.name: switch for switch in (Ovs, Ringswitch)}
 
 
 def enter():
-    """In a network namespace that was just made: its own /sys, its loopback, and no netdev that greets the world."""
+    """In a network namespace that was just made: its own /sys and loopback."""
     run(["mount", "-t", "sysfs", "sysfs", "/sys"])
     run(["ip", "link", "set", "lo", "up"])
+    quiet()
+
+
+def quiet():
+    """No netdev of this namespace greets the world by itself."""
     run(["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"])
 
 
