@@ -44,7 +44,7 @@ def listed(suite, words):
             rate = max((packet.get("pktps", 1000) for packet in packets), default=0)
             if not words or any(word in f"{name} {test['description']}" for word in words):
                 found.append((name, path, number, rate))
-    return sorted(found, key=lambda case: -case[3])
+    return sorted(found, key=lambda case: -case[3])  # what takes longest begins first
 
 
 def fresh(packets):
@@ -149,6 +149,7 @@ def main():
     parser.add_argument("suite", choices=VERSIONS)
     parser.add_argument("--list", action="store_true", help="print the cases as JSON, and end")
     parser.add_argument("--filter", nargs="*", default=[], help="words, one of which a case must have in its name")
+    parser.add_argument("--sample", action="store_true", help="the first case of each file, none that measures")
     parser.add_argument("--pace", choices=("all", "slow", "fast"), default="all", help="by the packets a second they send")
     parser.add_argument("--seconds", type=float, default=0, help="how long cases that measure send (0: as they say)")
     parser.add_argument("--settle", type=float, default=0, help="seconds between a barrier's answer and a packet")
@@ -160,6 +161,7 @@ def main():
         case
         for case in listed(options.suite, options.filter)
         if options.pace == "all" or (options.pace == "fast") == (case[3] >= EXPENSIVE_PPS)
+        if not options.sample or (case[2] == 0 and case[3] == 0)
     ]
     if options.list:
         print(json.dumps([(name, rate) for name, _, _, rate in options.cases]))
