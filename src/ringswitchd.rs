@@ -47,7 +47,10 @@ fn more() -> String {
     [
         CONFIGURATION.to_owned(),
         keys("KEYS OF [workers]  (a change needs a restart)", &|scope| scope == Scope::Workers),
-        keys("KEYS OF [bridges.NAME], beside flows and ports", &|scope| scope == Scope::BridgeOther),
+        keys("KEYS OF [ssl]", &|scope| scope == Scope::Ssl),
+        keys("KEYS OF [bridges.NAME], beside flows and ports", &|scope| {
+            matches!(scope, Scope::Bridge | Scope::BridgeOther | Scope::Controller)
+        }),
         keys("KEYS OF [bridges.NAME.ports.NAME]", &|scope| matches!(scope, Scope::Port | Scope::Interface)),
         keys("THE SAME, OF type vhost-user", &of(PortType::VhostUser)),
         keys("THE SAME, OF type afxdp", &of(PortType::AfXdp)),
@@ -83,6 +86,9 @@ struct Args {
     /// Where rsctl reaches the daemon [default: /run/ringswitch/ringswitchd.sock; under $XDG_RUNTIME_DIR when not root]
     #[arg(short, long, env = "RINGSWITCH_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Where ovs-ofctl finds BRIDGE.mgmt and BRIDGE.snoop [default: the directory of the control socket]
+    #[arg(long, env = "OVS_RUNDIR", value_name = "DIRECTORY")]
+    of_rundir: Option<PathBuf>,
     /// What goes to stderr: error, warn, info, debug, trace, or a filter such as info,ringswitch_control=debug
     #[arg(long, env = "RUST_LOG", value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -154,7 +160,8 @@ fn serve(args: Args, wanted: model::Switch, cpus: Vec<usize>) -> Result<(), Box<
     let wake = Arc::new(EventFd::new()?);
     let (sender, events) = crossbeam_channel::unbounded();
     // The socket first: a second daemon ends here, before it touches anything.
-    let daemon = Daemon::new(&socket, Arc::clone(&wake))?;
+    let directory = args.of_rundir.or_else(|| socket.parent().map(Into::into)).unwrap_or_default();
+    let daemon = Daemon::new(&socket, directory, Arc::clone(&wake))?;
     let switch = Switch::start(&wanted.workers, &cpus, PortEvents::new(sender, wake))?;
     let mut engine = Engine::new(switch, &wanted, events, cpus);
     engine.start(args.config.map(std::path::absolute).transpose()?, wanted)?;

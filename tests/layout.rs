@@ -5,8 +5,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const DATAPLANE: &[&str] = &["wire", "flow", "sys", "mem", "packet", "port", "pipeline", "worker"];
-const CONTROL: &[&str] =
-    &["model", "report", "flows", "command", "config", "plan", "merge", "engine", "dataplane", "rpc", "daemon"];
+const CONTROL: &[&str] = &[
+    "model",
+    "report",
+    "flows",
+    "openflow",
+    "command",
+    "config",
+    "plan",
+    "merge",
+    "engine",
+    "dataplane",
+    "rpc",
+    "controllers",
+    "daemon",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

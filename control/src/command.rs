@@ -6,7 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Bridge, Port, Record, Switch, bridge_column, near_miss, port_column};
+use crate::model::{
+    Bridge, Port, Record, Settings, Switch, Value, bridge_column, controller_column, near_miss, port_column,
+};
 
 /// A command of a transaction. Queries among them see the switch after the transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,24 @@ pub enum Command {
         #[serde(default)]
         if_exists: bool,
     },
+    /// What a bridge does without a controller: `standalone` or `secure`.
+    SetFailMode { bridge: String, mode: String },
+    /// The same, read.
+    GetFailMode { bridge: String },
+    /// Back to the default.
+    DelFailMode { bridge: String },
+    /// The controllers of a bridge.
+    SetController { bridge: String, targets: Vec<String> },
+    /// The same, read.
+    GetController { bridge: String },
+    /// No controllers.
+    DelController { bridge: String },
+    /// Key, certificate and authority for TLS.
+    SetSsl { private_key: String, certificate: String, ca_cert: String },
+    /// The same, read.
+    GetSsl {},
+    /// No TLS.
+    DelSsl {},
     /// Everything at a glance.
     Show {},
 }
@@ -69,11 +89,17 @@ pub enum Table {
     Port,
     /// The ports' interfaces, by the port's name.
     Interface,
+    /// A bridge's controllers, by the bridge's name.
+    Controller,
 }
 
 impl Table {
-    const NAMES: [(&'static str, Self); 3] =
-        [("bridge", Self::Bridge), ("port", Self::Port), ("interface", Self::Interface)];
+    const NAMES: [(&'static str, Self); 4] = [
+        ("bridge", Self::Bridge),
+        ("port", Self::Port),
+        ("interface", Self::Interface),
+        ("controller", Self::Controller),
+    ];
 
     /// From the operator's word; a beginning is enough, and case does not count.
     ///
@@ -85,7 +111,7 @@ impl Table {
         Self::NAMES.iter().find(known).map(|(_, table)| *table).ok_or_else(|| {
             let hint = near_miss(&lower, Self::NAMES.map(|(name, _)| name));
             let hint = hint.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
-            format!("unknown table \"{word}\"; expected bridge, port or interface{hint}")
+            format!("unknown table \"{word}\"; expected bridge, port, interface or controller{hint}")
         })
     }
 }
@@ -104,7 +130,27 @@ pub fn edit(switch: &mut Switch, command: &Command) -> Result<(), String> {
         Command::AddPort { bridge, port, may_exist, columns } => add_port(switch, bridge, port, *may_exist, columns),
         Command::DelPort { bridge, port, if_exists } => del_port(switch, bridge.as_deref(), port, *if_exists),
         Command::Set { table, record, columns } => set(switch, Table::parse(table)?, record, columns),
-        Command::ListBr {} | Command::ListPorts { .. } | Command::Get { .. } | Command::Show {} => Ok(()),
+        Command::SetFailMode { bridge, mode } => column_of(switch, bridge, &format!("fail_mode={mode}")),
+        Command::DelFailMode { bridge } => column_of(switch, bridge, "fail_mode=[]"),
+        Command::SetController { bridge, targets } => {
+            column_of(switch, bridge, &format!("controller={}", targets.join(",")))
+        }
+        Command::DelController { bridge } => column_of(switch, bridge, "controller=[]"),
+        Command::SetSsl { private_key, certificate, ca_cert } => {
+            let files = [("private-key", private_key), ("certificate", certificate), ("ca-cert", ca_cert)];
+            files.into_iter().for_each(|(name, file)| switch.ssl.replace(name, Some(Value::Text(file.clone()))));
+            Ok(())
+        }
+        Command::DelSsl {} => {
+            switch.ssl = Settings::default();
+            Ok(())
+        }
+        Command::GetFailMode { bridge } | Command::GetController { bridge } => bridge_of(switch, bridge).map(drop),
+        Command::ListBr {}
+        | Command::ListPorts { .. }
+        | Command::Get { .. }
+        | Command::GetSsl {}
+        | Command::Show {} => Ok(()),
     }
 }
 
@@ -161,13 +207,21 @@ fn del_port(switch: &mut Switch, bridge: Option<&str>, name: &str, if_exists: bo
     Ok(())
 }
 
+fn bridge_of<'a>(switch: &'a mut Switch, name: &str) -> Result<&'a mut Bridge, String> {
+    switch.bridges.get_mut(name).ok_or_else(|| format!("no bridge named {name}"))
+}
+
+fn column_of(switch: &mut Switch, bridge: &str, column: &str) -> Result<(), String> {
+    bridge_column(bridge_of(switch, bridge)?, column).map_err(|error| error.to_string())
+}
+
 fn set(switch: &mut Switch, table: Table, name: &str, columns: &[String]) -> Result<(), String> {
     for column in columns {
         let done = match table {
-            Table::Bridge => {
-                let bridge =
-                    switch.bridges.get_mut(name).ok_or_else(|| format!("no row \"{name}\" in table Bridge"))?;
-                bridge_column(bridge, column)
+            Table::Bridge | Table::Controller => {
+                let bridge = switch.bridges.get_mut(name);
+                let bridge = bridge.ok_or_else(|| format!("no row \"{name}\" in table {table:?}"))?;
+                if table == Table::Bridge { bridge_column(bridge, column) } else { controller_column(bridge, column) }
             }
             Table::Port | Table::Interface if switch.bridges.contains_key(name) => {
                 return Err(format!("{name} is the bridge's own port, which has no columns that can be set"));
@@ -243,7 +297,7 @@ mod tests {
             (&[bridge("br0"), set("bridge", "br0", &["mac=1"])], "Bridge does not contain a column \"mac\""),
             (
                 &[set("prot", "x", &["a=b"])],
-                "unknown table \"prot\"; expected bridge, port or interface; did you mean \"port\"?",
+                "unknown table \"prot\"; expected bridge, port, interface or controller; did you mean \"port\"?",
             ),
         ];
         for (commands, expected) in cases {

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use signal_hook_mio::v1_0::Signals;
 use thiserror::Error;
 use tracing::{error, info};
 
+use crate::controllers::Controllers;
 use crate::engine::{Dataplane, Engine};
 use crate::rpc::{Server, ServerError, dispatch};
 
@@ -54,21 +55,24 @@ pub struct Daemon {
     poll: Poll,
     signals: Signals,
     server: Server,
+    controllers: Controllers,
     wake: Arc<EventFd>,
 }
 
 impl Daemon {
-    /// Takes the socket and the signals. `wake` is what ports signal after an event.
+    /// Takes the socket and the signals. `wake` is what ports signal after an event. Bridges' OpenFlow sockets will be in
+    /// `directory`.
     ///
     /// # Errors
     /// When the socket is in use, mostly.
-    pub fn new(socket: &Path, wake: Arc<EventFd>) -> Result<Self, DaemonError> {
+    pub fn new(socket: &Path, directory: PathBuf, wake: Arc<EventFd>) -> Result<Self, DaemonError> {
         let poll = Poll::new()?;
         let server = Server::listen(socket, poll.registry(), CLIENTS)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         poll.registry().register(&mut SourceFd(&wake.as_raw_fd()), PORTS, Interest::READABLE)?;
-        Ok(Self { poll, signals, server, wake })
+        let controllers = Controllers::new(directory, poll.registry())?;
+        Ok(Self { poll, signals, server, controllers, wake })
     }
 
     /// Serves until a signal says stop; every port is closed then.
@@ -80,7 +84,8 @@ impl Daemon {
         let mut tended = Instant::now();
         notify(Notice::Ready);
         loop {
-            let wait = if self.server.is_busy() { Duration::ZERO } else { TEND.saturating_sub(tended.elapsed()) };
+            let mut wait = if self.server.is_busy() { Duration::ZERO } else { TEND.saturating_sub(tended.elapsed()) };
+            wait = self.controllers.patience().map_or(wait, |patience| patience.min(wait));
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
                 _ => {}
@@ -97,14 +102,18 @@ impl Daemon {
                     PORTS => {
                         self.wake.drain();
                         engine.drain_events();
+                        engine.take_upcalls();
                     }
+                    token if self.controllers.owns(token) => self.controllers.ready(token, engine),
                     token => self.server.ready(token, self.poll.registry(), &mut |call| dispatch(engine, call)),
                 }
             }
             self.server.go_on(&mut |call| dispatch(engine, call));
+            self.controllers.go_on(engine);
             if tended.elapsed() >= TEND {
                 tended = Instant::now();
                 engine.tend(coarse_ms());
+                self.controllers.tend(engine);
             }
         }
     }

@@ -6,12 +6,14 @@
 
 pub mod command;
 pub mod config;
+pub mod controllers;
 pub mod daemon;
 pub mod dataplane;
 pub mod engine;
 pub mod flows;
 pub mod merge;
 pub mod model;
+pub mod openflow;
 pub mod plan;
 pub mod report;
 pub mod rpc;

@@ -13,6 +13,7 @@ pub fn merge(base: &Switch, file: &Switch, running: &Switch) -> Result<Switch, V
     let mut merged = running.clone();
     let mut conflicts = Vec::new();
     settings(&base.workers, &file.workers, &mut merged.workers, "workers", &mut conflicts);
+    settings(&base.ssl, &file.ssl, &mut merged.ssl, "ssl", &mut conflicts);
     for (name, old) in base.bridges.iter().filter(|(name, _)| !file.bridges.contains_key(*name)) {
         let added = |it: &Bridge| it.ports.keys().find(|port| !old.ports.contains_key(*port)).cloned();
         match merged.bridges.remove(name).as_ref().and_then(added) {

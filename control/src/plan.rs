@@ -16,6 +16,8 @@ use crate::model::{Bridge, Port, Scope, Settings, Switch, find};
 pub enum Change {
     /// Other workers.
     SetWorkers { settings: Settings },
+    /// Other keys for controllers.
+    SetSsl { settings: Settings },
     /// A bridge without ports and flows.
     AddBridge { bridge: String, settings: Settings },
     /// Other columns of a bridge.
@@ -44,6 +46,9 @@ pub fn plan(running: &Switch, desired: &Switch) -> Vec<Change> {
     let mut plan = Plan::default();
     if running.workers != desired.workers {
         plan.early.push(Change::SetWorkers { settings: desired.workers.clone() });
+    }
+    if running.ssl != desired.ssl {
+        plan.settings.push(Change::SetSsl { settings: desired.ssl.clone() });
     }
     for (name, bridge) in &running.bridges {
         plan.leave(name, bridge, desired.bridges.get(name));
@@ -164,6 +169,7 @@ mod tests {
         let changes = plan(&read(running), &read(desired));
         let words = changes.iter().map(|change| match change {
             Change::SetWorkers { .. } => "set workers".to_owned(),
+            Change::SetSsl { .. } => "set ssl".to_owned(),
             Change::AddBridge { bridge, .. } => format!("+{bridge}"),
             Change::SetBridge { bridge, .. } => format!("set {bridge}"),
             Change::RemoveBridge { bridge } => format!("-{bridge}"),

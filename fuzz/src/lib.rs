@@ -7,6 +7,7 @@
 
 pub mod frame;
 pub mod guest;
+pub mod openflow;
 pub mod random;
 pub mod reference;
 pub mod switch;

@@ -10,7 +10,7 @@ const ABOUT: &str = "Controls a running ringswitchd, in the words of ovs-vsctl, 
 
 const TRANSACTIONS: &str = "\
 TRANSACTIONS
-  Commands that configure (add-br, del-br, add-port, del-port, set) may be joined with `--`. All of them happen, or none.
+  Commands that configure (add-br, del-br, add-port, del-port, set, set-controller and the like) may be joined with `--`. All of them happen, or none.
   Queries among them (get, list-br, list-ports, show) see the result.
 
 ";
@@ -22,7 +22,9 @@ fn columns() -> String {
     };
     let of = |port_type| move |scope| matches!(scope, Scope::Options(types) if types.contains(&port_type));
     [
-        part("COLUMNS OF A BRIDGE", "other_config:", &|scope| scope == Scope::BridgeOther),
+        part("COLUMNS OF A BRIDGE", "", &|scope| scope == Scope::Bridge),
+        part("  also", "other_config:", &|scope| scope == Scope::BridgeOther),
+        part("COLUMNS OF A CONTROLLER, by its bridge's name", "", &|scope| scope == Scope::Controller),
         part("COLUMNS OF A PORT", "", &|scope| scope == Scope::Port),
         part("COLUMNS OF AN INTERFACE", "", &|scope| scope == Scope::Interface),
         part("  of type vhost-user also", "options:", &of(PortType::VhostUser)),
@@ -125,31 +127,80 @@ pub enum Command {
         /// The bridge's name
         bridge: String,
     },
-    /// Set columns of a bridge, port or interface
+    /// Set columns of a bridge, port, interface or controller
     #[command(after_help = columns())]
     Set {
-        /// bridge, port or interface, or the beginning of it
+        /// bridge, port, interface or controller, or the beginning of it
         table: String,
-        /// The name of the bridge or port
+        /// The name of the bridge or port; of a controller, its bridge's
         record: String,
         /// What to set, such as tag=10 or options:path=/run/vm1.sock
         #[arg(value_name = "COLUMN[:KEY]=VALUE", required = true)]
         columns: Vec<String>,
     },
-    /// Print columns of a bridge, port or interface
+    /// Print columns of a bridge, port, interface or controller
     #[command(after_help = columns())]
     Get {
         /// Print nothing if there is no such record, an empty line if there is no such key
         #[arg(long)]
         if_exists: bool,
-        /// bridge, port or interface, or the beginning of it
+        /// bridge, port, interface or controller, or the beginning of it
         table: String,
-        /// The name of the bridge or port
+        /// The name of the bridge or port; of a controller, its bridge's
         record: String,
         /// What to print, such as tag or statistics:rx_packets; all columns when none is named
         #[arg(value_name = "COLUMN[:KEY]")]
         columns: Vec<String>,
     },
+    /// Say what a bridge does while no controller is there
+    SetFailMode {
+        /// The bridge's name
+        bridge: String,
+        /// standalone: it switches by itself, as actions=NORMAL does; secure: it keeps to the flows it has
+        #[arg(value_parser = ["standalone", "secure"])]
+        mode: String,
+    },
+    /// Print what a bridge does while no controller is there, if that was said
+    GetFailMode {
+        /// The bridge's name
+        bridge: String,
+    },
+    /// Back to standalone
+    DelFailMode {
+        /// The bridge's name
+        bridge: String,
+    },
+    /// Give a bridge OpenFlow controllers, instead of those it had
+    SetController {
+        /// The bridge's name
+        bridge: String,
+        /// tcp:IP[:PORT], ssl:IP[:PORT] or unix:PATH to connect; ptcp:[PORT][:IP], pssl:[PORT][:IP] or punix:PATH to listen
+        #[arg(required = true)]
+        targets: Vec<String>,
+    },
+    /// Print a bridge's controllers
+    GetController {
+        /// The bridge's name
+        bridge: String,
+    },
+    /// Take a bridge's controllers from it
+    DelController {
+        /// The bridge's name
+        bridge: String,
+    },
+    /// Set the files that controllers are spoken to with over TLS
+    SetSsl {
+        /// The switch's private key, PEM
+        private_key: String,
+        /// Its certificate, PEM
+        certificate: String,
+        /// Certificates of those who sign controllers' certificates, PEM
+        ca_cert: String,
+    },
+    /// Print these files
+    GetSsl,
+    /// No TLS any more
+    DelSsl,
     /// Print bridges, ports and their state at a glance
     Show,
     /// Add a flow
@@ -422,7 +473,11 @@ mod tests {
         let help = more();
         for setting in ringswitch_control::model::SETTINGS {
             let told = help.contains(&format!("{}: {} [default: {}]", setting.help, setting.expects, setting.default));
-            assert!(told || setting.scope == Scope::Workers, "{} is not in rsctl --help", setting.name);
+            assert!(
+                told || matches!(setting.scope, Scope::Workers | Scope::Ssl),
+                "{} is not in rsctl --help",
+                setting.name
+            );
         }
     }
 }

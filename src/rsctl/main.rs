@@ -183,6 +183,17 @@ fn configure(command: Command) -> Result<Configure, ()> {
         Command::ListPorts { bridge } => Configure::ListPorts { bridge },
         Command::Set { table, record, columns } => Configure::Set { table, record, columns },
         Command::Get { if_exists, table, record, columns } => Configure::Get { table, record, columns, if_exists },
+        Command::SetFailMode { bridge, mode } => Configure::SetFailMode { bridge, mode },
+        Command::GetFailMode { bridge } => Configure::GetFailMode { bridge },
+        Command::DelFailMode { bridge } => Configure::DelFailMode { bridge },
+        Command::SetController { bridge, targets } => Configure::SetController { bridge, targets },
+        Command::GetController { bridge } => Configure::GetController { bridge },
+        Command::DelController { bridge } => Configure::DelController { bridge },
+        Command::SetSsl { private_key, certificate, ca_cert } => {
+            Configure::SetSsl { private_key, certificate, ca_cert }
+        }
+        Command::GetSsl => Configure::GetSsl {},
+        Command::DelSsl => Configure::DelSsl {},
         Command::Show => Configure::Show {},
         _ => return Err(()),
     })

@@ -22,10 +22,15 @@ pub fn json(value: &Value) -> String {
 /// What a command of a transaction answered.
 pub fn answer(command: &Configure, answer: &Value) -> Printed {
     Ok(match command {
-        Configure::ListBr {} | Configure::ListPorts { .. } => {
+        Configure::ListBr {} | Configure::ListPorts { .. } | Configure::GetController { .. } => {
             read::<Vec<String>>(answer)?.iter().map(|name| format!("{name}\n")).collect()
         }
         Configure::Get { columns, .. } => get(columns, answer),
+        Configure::GetFailMode { .. } => answer.as_str().map(|mode| format!("{mode}\n")).unwrap_or_default(),
+        Configure::GetSsl {} => {
+            let files = read::<BTreeMap<String, String>>(answer)?;
+            files.iter().map(|(name, file)| format!("{name}: {file}\n")).collect()
+        }
         Configure::Show {} => read::<Vec<BridgeReport>>(answer)?.iter().map(bridge).collect(),
         _ => String::new(),
     })

@@ -44,7 +44,7 @@ fn path_of(place: &Place) -> String {
     let mut path = Vec::new();
     match &place.bridge {
         Some(bridge) => path.extend(["bridges", bridge]),
-        None => path.push("workers"),
+        None => path.push(if place.ssl { "ssl" } else { "workers" }),
     }
     if let Some(port) = &place.port {
         path.extend(["ports", port]);
@@ -62,6 +62,11 @@ impl Reader<'_> {
                         self.settings(table, "workers", |scope| scope == Scope::Workers, &[], &mut switch.workers);
                     }
                 }
+                "ssl" => {
+                    if let Some(table) = self.table(entry, "ssl") {
+                        self.settings(table, "ssl", |scope| scope == Scope::Ssl, &[], &mut switch.ssl);
+                    }
+                }
                 "bridges" => {
                     for entry @ (name, _) in self.table(entry, "bridges").into_iter().flatten() {
                         let path = format!("bridges.{}", name.get_ref());
@@ -71,7 +76,7 @@ impl Reader<'_> {
                         }
                     }
                 }
-                other => self.unknown(key.span(), other, "", &["workers", "bridges"]),
+                other => self.unknown(key.span(), other, "", &["workers", "ssl", "bridges"]),
             }
             self.places.insert(key.get_ref().to_string(), value.span());
         }
@@ -79,7 +84,9 @@ impl Reader<'_> {
 
     fn bridge(&mut self, table: &DeTable<'_>, path: &str) -> Bridge {
         let mut bridge = Bridge::default();
-        self.settings(table, path, |scope| scope == Scope::BridgeOther, &["flows", "ports"], &mut bridge.settings);
+        let mine = |scope| matches!(scope, Scope::Bridge | Scope::BridgeOther | Scope::Controller);
+        self.settings(table, path, mine, &["flows", "ports"], &mut bridge.settings);
+        bridge.settle_default_flow(true);
         let ports = table.get_key_value("ports").and_then(|entry| self.table(entry, &format!("{path}.ports")));
         for entry @ (name, _) in ports.into_iter().flatten() {
             let path = format!("{path}.ports.{}", name.get_ref());
@@ -218,6 +225,12 @@ fn parse(setting: &Setting, value: &DeValue<'_>) -> Option<Value> {
             setting.expects.parse(text)
         }
         (Expect::Number(..), DeValue::Integer(_)) => setting.expects.parse(&decimal(value)?),
+        (Expect::List(_), DeValue::String(text)) => setting.expects.parse(text),
+        (Expect::List(_), DeValue::Array(parts)) if parts.is_empty() => Some(Value::List(Vec::new())),
+        (Expect::List(_), DeValue::Array(parts)) => {
+            let parts: Option<Vec<&str>> = parts.iter().map(|part| part.get_ref().as_str()).collect();
+            setting.expects.parse(&parts?.join(","))
+        }
         (Expect::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
         (Expect::Numbers(..), DeValue::Array(parts)) => {
             let parts: Option<Vec<String>> = parts

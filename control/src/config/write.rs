@@ -24,6 +24,10 @@ pub fn to_toml(switch: &Switch) -> String {
     if !workers.is_empty() {
         file.insert("workers".to_owned(), Toml::Table(workers));
     }
+    let ssl = settings(&switch.ssl);
+    if !ssl.is_empty() {
+        file.insert("ssl".to_owned(), Toml::Table(ssl));
+    }
     file.insert("bridges".to_owned(), Toml::Table(bridges));
     file.to_string()
 }
@@ -37,6 +41,7 @@ fn toml(value: &Value) -> Toml {
         Value::Text(text) => Toml::String(text.clone()),
         Value::Number(number) => Toml::Integer(*number as i64),
         Value::Numbers(list) => Toml::Array(list.iter().map(|&number| Toml::Integer(number as i64)).collect()),
+        Value::List(list) => Toml::Array(list.iter().cloned().map(Toml::String).collect()),
         Value::Flag(flag) => Toml::Boolean(*flag),
     }
 }

@@ -81,6 +81,7 @@ impl<D: Dataplane> Engine<D> {
         }
         self.state = steps.next;
         self.model = wanted;
+        self.generation += 1;
         for (bridge, learning) in steps.learning {
             self.dataplane.set_bridge(bridge, learning);
         }
@@ -95,6 +96,7 @@ impl<D: Dataplane> Engine<D> {
             }
         }
         self.drain_events();
+        self.tell_ports();
         Ok(())
     }
 
@@ -111,10 +113,13 @@ impl<D: Dataplane> Engine<D> {
     fn step(&mut self, change: &Change, steps: &mut Steps) -> Result<(), String> {
         match change {
             Change::SetWorkers { settings } => Err(workers_changed(&self.model.workers, settings)),
+            // Whoever connects next finds the other files.
+            Change::SetSsl { .. } => Ok(()),
             Change::AddBridge { bridge, settings } => self.add_bridge(bridge, settings, steps),
             Change::RemoveBridge { bridge } => self.remove_bridge(bridge, steps),
             Change::SetBridge { bridge, settings } => {
                 steps.learning.push((steps.next.bridge(bridge)?, learning(settings)));
+                steps.next.bridge_mut(bridge)?.configure(settings);
                 Ok(())
             }
             Change::AddPort { bridge, port, spec } => {
@@ -166,6 +171,7 @@ impl<D: Dataplane> Engine<D> {
         // A place that the last snapshot uses is not taken in the same transaction.
         let in_use = |index: usize| matches!(self.state.bridges.get(index), Some(Some(_)));
         let index = steps.next.add_bridge(name, in_use);
+        steps.next.bridge_mut(name)?.configure(settings);
         self.dataplane.add_bridge(index, learning(settings));
         steps.undo.push(Undo::RemoveBridge(index));
         let mut local = Port::default();
@@ -260,6 +266,7 @@ impl<D: Dataplane> Engine<D> {
         if opened {
             self.publish();
             self.drain_events();
+            self.tell_ports();
         }
     }
 
@@ -309,6 +316,7 @@ impl<D: Dataplane> Engine<D> {
         }
         self.drain_events();
         self.publish();
+        self.tell_ports();
     }
 }
 

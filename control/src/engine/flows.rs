@@ -1,12 +1,14 @@
 //! Flow commands: `add-flow` and its family, and flows that time out.
 
-use ringswitch_dataplane::flow::grammar::{self, PortNames};
-use ringswitch_dataplane::flow::{DEFAULT_PRIORITY, Rule, Tables};
+use ringswitch_dataplane::flow::grammar::{self, Modify, PortNames};
+use ringswitch_dataplane::flow::{DEFAULT_PRIORITY, Flow, FlowFlags, Rule};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use tracing::debug;
 
+use super::state::BridgeSlot;
 use super::{Dataplane, Engine};
 use crate::flows::{self, Ports};
+use crate::openflow::message::RemovedReason;
 use crate::report::{Changed, FlowReport};
 
 /// What a line of a flow file asks for.
@@ -37,28 +39,35 @@ impl<D: Dataplane> Engine<D> {
     /// Adds flows, or does what the verbs in front of them say (`delete tcp`), all of it in one snapshot.
     ///
     /// # Errors
-    /// The first text that is not a flow, by its line when there are several; nothing is changed then.
+    /// The first text that is not a flow or is refused, by its line when there are several; nothing is changed then.
     pub fn add_flows(&mut self, bridge: &str, texts: &[String]) -> Result<Changed, String> {
-        let ports = self.state.port_names(bridge)?;
-        let mut table = self.state.bridge_mut(bridge)?.program.tables.clone();
+        let (index, ports) = (self.state.bridge(bridge)?, self.state.port_names(bridge)?);
+        let (before, told) = (self.state.clone(), self.notices.len());
         let mut count = 0;
-        for (index, text) in texts.iter().enumerate() {
+        for (number, text) in texts.iter().enumerate() {
             let text = without_comment(text).trim();
             if text.is_empty() {
                 continue;
             }
-            let line = |why| if texts.len() > 1 { format!("line {}: {why}", index + 1) } else { why };
             let (verb, flow) = Verb::split(text);
-            count += self.change(&mut table, verb, flow, &ports).map_err(line)?;
+            match self.change(index, verb, flow, &ports) {
+                Ok(changed) => count += changed,
+                Err(why) => {
+                    self.state = before;
+                    self.notices.truncate(told);
+                    return Err(if texts.len() > 1 { format!("line {}: {why}", number + 1) } else { why });
+                }
+            }
         }
-        self.take(bridge, table, count)
+        self.flush();
+        Ok(Changed { count })
     }
 
     /// Gives matching flows other actions. When there is none, the flow is added, as OpenFlow 1.0 (and so plain `ovs-ofctl`)
     /// has it.
     ///
     /// # Errors
-    /// When the text is not a flow.
+    /// When the text is not a flow, or refused.
     pub fn mod_flows(&mut self, bridge: &str, text: &str, strict: bool) -> Result<Changed, String> {
         self.change_one(bridge, Verb::Modify { strict }, text)
     }
@@ -72,39 +81,33 @@ impl<D: Dataplane> Engine<D> {
     }
 
     fn change_one(&mut self, bridge: &str, verb: Verb, text: &str) -> Result<Changed, String> {
-        let ports = self.state.port_names(bridge)?;
-        let mut table = self.state.bridge_mut(bridge)?.program.tables.clone();
-        let count = self.change(&mut table, verb, text, &ports)?;
-        self.take(bridge, table, count)
+        let (index, ports) = (self.state.bridge(bridge)?, self.state.port_names(bridge)?);
+        let count = self.change(index, verb, text, &ports)?;
+        self.flush();
+        Ok(Changed { count })
     }
 
     /// Does what one line asks for; returns how many flows changed.
-    fn change(&self, table: &mut Tables, verb: Verb, text: &str, ports: &Ports) -> Result<usize, String> {
-        let (now, lanes) = (coarse_ms(), self.dataplane.lanes());
+    fn change(&mut self, bridge: usize, verb: Verb, text: &str, ports: &Ports) -> Result<usize, String> {
+        self.origin = None;
+        let refused = |error| format!("flow \"{text}\" is refused: {error}");
         match verb {
             Verb::Add => {
-                table.insert(flows::parse(text, ports)?, now, lanes);
-                Ok(1)
+                let flow = flows::parse(text, ports)?;
+                let flow = Flow { flags: FlowFlags { reset_counts: true, ..flow.flags }, ..flow };
+                self.edit(bridge, |editor| editor.add_flow(flow).map(|()| 1)).map_err(refused)
             }
-            Verb::Delete { strict } => Ok(table.remove(&flows::selection(text, strict, ports)?).len()),
+            Verb::Delete { strict } => {
+                let filter = flows::selection(text, strict, ports)?;
+                self.edit(bridge, |editor| Ok(editor.delete_flows(&filter, RemovedReason::Delete))).map_err(refused)
+            }
             Verb::Modify { strict } => {
-                let modify = flows::modification(text, strict, ports)?;
-                let changed = table.modify(&modify.filter, &modify.flow.actions, modify.cookie).len();
+                let Modify { filter, flow, cookie } = flows::modification(text, strict, ports)?;
                 // Whoever selects by more than the match means flows that exist.
-                if changed > 0 || modify.filter.cookie_mask != 0 || modify.filter.out_port.is_some() {
-                    return Ok(changed);
-                }
-                table.insert(modify.flow, now, lanes);
-                Ok(1)
+                let adds = filter.cookie_mask == 0 && filter.out_port.is_none() && filter.out_group.is_none();
+                self.edit(bridge, |editor| editor.modify_flows(&filter, flow, cookie, adds)).map_err(refused)
             }
         }
-    }
-
-    /// The table is the bridge's from now on.
-    fn take(&mut self, bridge: &str, table: Tables, count: usize) -> Result<Changed, String> {
-        self.state.bridge_mut(bridge)?.program.tables = table;
-        self.publish();
-        Ok(Changed { count })
     }
 
     /// Matching flows with their statistics, highest priority first; all without a text. With `names`, ports have theirs.
@@ -127,28 +130,31 @@ impl<D: Dataplane> Engine<D> {
         Ok(rules.iter().map(|rule| report(rule, now, shown)).collect())
     }
 
+    fn expire_flows_of(&mut self, bridge: usize, now_ms: u64) -> usize {
+        let is_idle = |slot: &BridgeSlot| slot.program.tables.timed().next().is_none();
+        if self.state.bridges[bridge].as_ref().is_none_or(is_idle) {
+            return 0;
+        }
+        let unpublished = self.unpublished;
+        let expired = self.edit(bridge, |editor| {
+            editor.now_ms = now_ms;
+            Ok(editor.expire_flows())
+        });
+        let expired = expired.unwrap_or(0);
+        self.unpublished = unpublished || expired > 0;
+        expired
+    }
+
+    /// Flows whose time is over go.
     pub(super) fn expire_flows(&mut self, now_ms: u64) {
-        let mut changed = false;
-        for bridge in self.state.bridges.iter_mut().flatten() {
-            let expired: Vec<_> =
-                bridge.program.tables.timed().filter(|rule| has_expired(rule, now_ms)).cloned().collect();
-            for rule in expired {
-                if let Some(rule) = bridge.program.tables.remove_rule(&rule) {
-                    debug!(bridge = %bridge.name, flow = grammar::format_flow(&rule.flow, None, &()), "timed out");
-                    changed = true;
-                }
+        self.origin = None;
+        for bridge in 0..self.state.bridges.len() {
+            let expired = self.expire_flows_of(bridge, now_ms);
+            if expired > 0 {
+                debug!(bridge, expired, "flows timed out");
             }
         }
-        if changed {
-            self.publish();
-        }
     }
-}
-
-fn has_expired(rule: &Rule, now_ms: u64) -> bool {
-    let (idle, hard) = (u64::from(rule.flow.idle_timeout) * 1000, u64::from(rule.flow.hard_timeout) * 1000);
-    (hard > 0 && now_ms.saturating_sub(rule.created_ms) >= hard)
-        || (idle > 0 && now_ms.saturating_sub(rule.totals().used_ms) >= idle)
 }
 
 /// The line up to a `#` that is not between quotes.

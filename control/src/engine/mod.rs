@@ -5,20 +5,30 @@
 //! error text, and nothing is half applied. Neighbours: [`Dataplane`] is what it drives, `rpc` and `daemon` call it.
 
 mod apply;
+mod edit;
+mod flow_mod;
 mod flows;
+mod group_mod;
+mod meter_mod;
+mod notice;
+mod packets;
+mod ports;
 mod query;
+mod served;
 mod state;
+mod statistics;
 #[cfg(test)]
 mod tests;
+mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use ringswitch_dataplane::flow::Mac;
 use ringswitch_dataplane::packet::PortTotals;
-use ringswitch_dataplane::pipeline::{PacketOut, Program, Upcall};
+use ringswitch_dataplane::pipeline::{PacketOut, PortFlags, Program, TableTotals, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use tracing::{info, warn};
 
@@ -26,7 +36,13 @@ use crate::command::{Command, edit};
 use crate::config;
 use crate::merge::merge;
 use crate::model::{Port, Switch, Vlan};
+use crate::openflow::stats::Port as PortDesc;
 use crate::report::{FdbStats, QueueReport, WorkerReport};
+
+pub(crate) use flow_mod::output_to;
+pub use notice::{Event, FlowChange, Notice, Origin};
+pub use served::Served;
+pub use statistics::{flow_entry, group_features, meter_features};
 
 use apply::OnFailure;
 use state::State;
@@ -57,6 +73,8 @@ pub struct PortView<'a> {
     pub number: u32,
     /// The VLANs it carries.
     pub vlan: Vlan,
+    /// What controllers forbid it.
+    pub flags: PortFlags,
 }
 
 /// A learned or static address, as the dataplane has it.
@@ -111,6 +129,8 @@ pub trait Dataplane {
     fn port_status(&self, id: PortId) -> BTreeMap<String, String>;
     /// Its counters.
     fn port_totals(&self, id: PortId) -> PortTotals;
+    /// Its Ethernet address, when it has one of its own.
+    fn port_mac(&self, id: PortId, name: &str, port: &Port) -> Option<Mac>;
 
     /// A learning table for this bridge.
     fn add_bridge(&mut self, bridge: usize, learning: Learning);
@@ -143,6 +163,8 @@ pub trait Dataplane {
     fn take_upcalls(&mut self) -> Vec<Upcall>;
     /// Sends a packet through a bridge.
     fn packet_out(&mut self, bridge: usize, packet: PacketOut);
+    /// What a table of the bridge was asked, and how often it knew.
+    fn table_totals(&self, bridge: usize, table: u8) -> TableTotals;
 
     /// Workers there are: lanes of every counter.
     fn lanes(&self) -> usize;
@@ -169,6 +191,17 @@ pub struct Engine<D> {
     allowed_cpus: Vec<usize>,
     /// When ports that could not be opened are tried again.
     retry_ms: u64,
+    /// Grows with every change of the configuration.
+    generation: u64,
+    /// Something changed since the last publication.
+    unpublished: bool,
+    notices: Vec<Notice>,
+    /// Whose request is being carried out.
+    origin: Option<Origin>,
+    /// Bridges whose flows somebody monitors.
+    watched: BTreeSet<usize>,
+    /// What controllers know about ports, by bridge and number.
+    told: BTreeMap<(usize, u32), PortDesc>,
 }
 
 impl<D: Dataplane> Engine<D> {
@@ -180,8 +213,24 @@ impl<D: Dataplane> Engine<D> {
         allowed_cpus: Vec<usize>,
     ) -> Self {
         let model = Switch { workers: started.workers.clone(), ..Switch::default() };
-        let (state, retiring, links) = (State::default(), Vec::new(), BTreeMap::new());
-        Self { dataplane, model, file: None, state, epoch: 0, retiring, events, links, allowed_cpus, retry_ms: 0 }
+        Self {
+            dataplane,
+            model,
+            file: None,
+            state: State::default(),
+            epoch: 0,
+            retiring: Vec::new(),
+            events,
+            links: BTreeMap::new(),
+            allowed_cpus,
+            retry_ms: 0,
+            generation: 0,
+            unpublished: false,
+            notices: Vec::new(),
+            origin: None,
+            watched: BTreeSet::new(),
+            told: BTreeMap::new(),
+        }
     }
 
     /// Makes the loaded file true. A port that cannot be opened, because of what it finds on the host, is in error and tried
@@ -228,6 +277,7 @@ impl<D: Dataplane> Engine<D> {
 
     /// Takes in what ports told.
     pub fn drain_events(&mut self) {
+        let mut changed = false;
         while let Ok((id, event)) = self.events.try_recv() {
             let Some((port, link)) = self.links.get_mut(&id) else { continue };
             if *link == event {
@@ -239,6 +289,10 @@ impl<D: Dataplane> Engine<D> {
                 PortEvent::Faulted(why) => warn!(%port, "faulted: {why}"),
             }
             *link = event;
+            changed = true;
+        }
+        if changed {
+            self.tell_ports();
         }
     }
 
@@ -246,6 +300,7 @@ impl<D: Dataplane> Engine<D> {
     /// is not used any more is freed.
     pub fn tend(&mut self, now_ms: u64) {
         self.expire_flows(now_ms);
+        self.flush();
         self.retry(now_ms);
         self.dataplane.tend();
         let acknowledged = self.dataplane.acknowledged();
@@ -259,6 +314,7 @@ impl<D: Dataplane> Engine<D> {
         }
         self.state = State::default();
         self.model = Switch::default();
+        self.generation += 1;
         self.publish();
     }
 
@@ -281,6 +337,7 @@ impl<D: Dataplane> Engine<D> {
     }
 
     fn publish(&mut self) {
+        self.unpublished = false;
         self.epoch = self.dataplane.publish(View { bridges: self.state.view() });
     }
 }

@@ -25,6 +25,13 @@ impl<D: Dataplane> Engine<D> {
             Command::Get { table, record, columns, if_exists } => {
                 self.get(Table::parse(table)?, record, columns, *if_exists).map(Json::Object)
             }
+            Command::GetFailMode { bridge } => {
+                Ok(json!(self.model.bridges.get(bridge).and_then(|bridge| bridge.settings.text("fail_mode"))))
+            }
+            Command::GetController { bridge } => {
+                Ok(json!(self.model.bridges.get(bridge).map_or(&[][..], |bridge| bridge.settings.list("controller"))))
+            }
+            Command::GetSsl {} => Ok(json!(values(&self.model.ssl, |scope| scope == Scope::Ssl))),
             Command::Show {} => Ok(json!(self.show())),
             _ => Ok(Json::Null),
         }
@@ -39,6 +46,7 @@ impl<D: Dataplane> Engine<D> {
     ) -> Result<serde_json::Map<String, Json>, String> {
         let row = match table {
             Table::Bridge => self.bridge_row(name),
+            Table::Controller => self.controller_row(name),
             Table::Port => self.state.port_named(name).map(port_row),
             Table::Interface => self.state.port_named(name).map(|port| self.interface_row(port)),
         };
@@ -60,9 +68,21 @@ impl<D: Dataplane> Engine<D> {
         Some(row([
             ("name", json!(name)),
             ("ports", json!(bridge.ports.keys().collect::<Vec<_>>())),
+            ("fail_mode", column(&bridge.settings, "fail_mode")),
+            ("protocols", column(&bridge.settings, "protocols")),
+            ("controller", column(&bridge.settings, "controller")),
             ("other_config", json!(values(&bridge.settings, |scope| scope == Scope::BridgeOther))),
             ("flow_count", json!(table.map_or(0, |bridge| bridge.program.tables.len()))),
         ]))
+    }
+
+    fn controller_row(&self, name: &str) -> Option<BTreeMap<String, Json>> {
+        let settings = &self.model.bridges.get(name)?.settings;
+        let columns = SETTINGS.iter().filter(|setting| setting.scope == Scope::Controller);
+        let mut row: BTreeMap<_, _> =
+            columns.map(|setting| (setting.name.to_owned(), column(settings, setting.name))).collect();
+        row.insert("target".to_owned(), column(settings, "controller"));
+        Some(row)
     }
 
     fn interface_row(&self, port: &PortSlot) -> BTreeMap<String, Json> {
@@ -103,7 +123,7 @@ impl<D: Dataplane> Engine<D> {
         }
     }
 
-    fn link(&self, port: &PortSlot) -> (bool, &str) {
+    pub(super) fn link(&self, port: &PortSlot) -> (bool, &str) {
         match self.links.get(&port.id) {
             Some((_, PortEvent::Up(how))) if port.open => (true, how),
             Some((_, PortEvent::Up(text) | PortEvent::Down(text) | PortEvent::Faulted(text))) => (false, text),
@@ -263,6 +283,7 @@ fn column(settings: &Settings, name: &str) -> Json {
         Some(Value::Text(text)) => json!(text),
         Some(Value::Number(number)) => json!(number),
         Some(Value::Numbers(list)) => json!(list),
+        Some(Value::List(list)) => json!(list),
         Some(Value::Flag(flag)) => json!(flag),
     }
 }

@@ -1,15 +1,19 @@
 //! Bridges and ports that exist, with the numbers they were given. Cheap to clone: a transaction edits a clone.
 
-use ringswitch_dataplane::pipeline::Program;
+use std::collections::BTreeMap;
+
+use ringswitch_dataplane::pipeline::{PortFlags, Program};
 use ringswitch_dataplane::port::{MAX_PORTS, PortId};
+use ringswitch_dataplane::sys::clock::coarse_ms;
 
 use super::{BridgeView, Name, PortView};
 use crate::flows::Ports;
-use crate::model::Port;
+use crate::model::{Port, Settings};
+use crate::openflow::stats::{Port as PortDesc, TableDesc};
 use crate::report::LOCAL;
 
 /// Highest OpenFlow number of a port; above are reserved ones (`OFPP_MAX` of OpenFlow 1.0).
-const NUMBER_MAX: u32 = 0xfeff;
+pub(super) const NUMBER_MAX: u32 = 0xfeff;
 
 /// See the file's head.
 #[derive(Clone, Default)]
@@ -25,6 +29,43 @@ pub struct State {
 pub struct BridgeSlot {
     pub name: String,
     pub program: Program,
+    /// What workers see instead of the program while no controller is there, in standalone mode.
+    pub fallback: Option<Program>,
+    /// Most flows of a table.
+    pub flow_limit: Option<usize>,
+    /// Full tables make room.
+    pub evicts: bool,
+    /// Tables that controllers changed something about.
+    pub tables: BTreeMap<u8, TableDesc>,
+}
+
+impl BridgeSlot {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            program: Program::default(),
+            fallback: None,
+            flow_limit: None,
+            evicts: false,
+            tables: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over the columns that flows depend on.
+    pub fn configure(&mut self, settings: &Settings) {
+        self.flow_limit = settings.number("flow-limit").map(|limit| limit as usize);
+        self.evicts = settings.text("overflow-policy") == Some("evict");
+    }
+
+    /// The table's settings.
+    pub fn table_desc(&self, number: u8) -> TableDesc {
+        self.tables.get(&number).copied().unwrap_or(TableDesc { table: number, ..TableDesc::default() })
+    }
+
+    /// True when the table makes room.
+    pub fn evicts(&self, table: u8) -> bool {
+        self.evicts || self.table_desc(table).eviction
+    }
 }
 
 /// A port that exists.
@@ -38,6 +79,10 @@ pub struct PortSlot {
     pub spec: Port,
     /// False while its `admin_state` is down, and while it cannot be opened.
     pub open: bool,
+    /// What controllers said about it, bits of [`crate::openflow::stats::Port`].
+    pub config: u32,
+    /// When it came, milliseconds of `sys::clock::coarse_ms`.
+    pub created_ms: u64,
 }
 
 impl State {
@@ -55,7 +100,7 @@ impl State {
 
     /// Puts a bridge into the first place that `taken` does not rule out.
     pub fn add_bridge(&mut self, name: &str, taken: impl Fn(usize) -> bool) -> usize {
-        let slot = BridgeSlot { name: name.to_owned(), program: Program::default() };
+        let slot = BridgeSlot::new(name);
         let free = |index: &usize| self.bridges.get(*index).is_none_or(Option::is_none) && !taken(*index);
         let index = (0..).find(free).unwrap_or(self.bridges.len());
         self.bridges.resize(self.bridges.len().max(index + 1), None);
@@ -130,7 +175,8 @@ impl State {
             .ok_or_else(|| format!("no place for another port, {MAX_PORTS} are in use"))?;
         let index = usize::from(id.0);
         self.ports.resize(self.ports.len().max(index + 1), None);
-        self.ports[index] = Some(PortSlot { id, name: name.into(), bridge, number, spec: spec.clone(), open: false });
+        let (name, spec, created_ms) = (name.into(), spec.clone(), coarse_ms());
+        self.ports[index] = Some(PortSlot { id, name, bridge, number, spec, open: false, config: 0, created_ms });
         Ok(id)
     }
 
@@ -151,7 +197,11 @@ impl State {
     pub fn view<'a>(&'a self) -> Vec<Option<BridgeView<'a>>> {
         let ports = |index| self.ports_of(index).into_iter().filter(|port| port.open).map(PortSlot::view).collect();
         let bridge = |(index, slot): (usize, &'a Option<BridgeSlot>)| {
-            slot.as_ref().map(|bridge| BridgeView { name: &bridge.name, program: &bridge.program, ports: ports(index) })
+            slot.as_ref().map(|bridge| BridgeView {
+                name: &bridge.name,
+                program: bridge.fallback.as_ref().unwrap_or(&bridge.program),
+                ports: ports(index),
+            })
         };
         self.bridges.iter().enumerate().map(bridge).collect()
     }
@@ -159,6 +209,23 @@ impl State {
 
 impl PortSlot {
     fn view(&self) -> PortView<'_> {
-        PortView { id: self.id, name: &self.name, number: self.number, vlan: self.spec.vlan() }
+        PortView {
+            id: self.id,
+            name: &self.name,
+            number: self.number,
+            vlan: self.spec.vlan(),
+            flags: flags_of(self.config),
+        }
+    }
+}
+
+/// What controllers forbid a port; one that they turned off neither receives nor sends.
+fn flags_of(config: u32) -> PortFlags {
+    let is_set = |bits: u32| config & bits != 0;
+    PortFlags {
+        no_recv: is_set(PortDesc::NO_RECV | PortDesc::PORT_DOWN),
+        no_fwd: is_set(PortDesc::NO_FWD | PortDesc::PORT_DOWN),
+        no_flood: is_set(PortDesc::NO_FLOOD),
+        no_packet_in: is_set(PortDesc::NO_PACKET_IN),
     }
 }

@@ -1,10 +1,12 @@
 //! The engine against a recording dataplane: what is opened and closed, in which order, and what a failure leaves.
 
+mod openflow;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use ringswitch_dataplane::pipeline::{PacketOut, Upcall};
+use ringswitch_dataplane::pipeline::{PacketOut, TableTotals, Upcall};
 
 use super::*;
 
@@ -28,6 +30,10 @@ impl Dataplane for Recorder {
     }
 
     fn packet_out(&mut self, _: usize, _: PacketOut) {}
+
+    fn table_totals(&self, _: usize, _: u8) -> TableTotals {
+        TableTotals::default()
+    }
 
     fn open_port(&mut self, id: PortId, name: &str, port: &Port) -> Result<(), String> {
         let path = port.settings.text("path").unwrap_or("local");
@@ -57,6 +63,10 @@ impl Dataplane for Recorder {
 
     fn port_totals(&self, _: PortId) -> PortTotals {
         PortTotals::default()
+    }
+
+    fn port_mac(&self, _: PortId, _: &str, _: &Port) -> Option<Mac> {
+        None
     }
 
     fn add_bridge(&mut self, bridge: usize, _: Learning) {

@@ -10,16 +10,20 @@ use ringswitch_dataplane::port::MAX_PORTS;
 use ringswitch_dataplane::port::xdp::PassFilter;
 
 use super::schema::SETTINGS;
-use super::{Port, PortType, Scope, Switch};
+use super::{Bridge, Port, PortType, Scope, Switch, Target};
 
 /// Longest name that a network device can have.
 const NETDEV_NAME_MAX: usize = 15;
+/// OpenFlow's versions, as `ovs-vsctl` names them.
+pub const PROTOCOLS: [&str; 4] = ["OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15"];
 /// Longest path that a unix socket can have (`sun_path` with its terminator).
 const SOCKET_PATH_MAX: usize = 107;
 
 /// What a problem is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
+    /// `[ssl]`.
+    pub ssl: bool,
     /// The bridge; none for `[workers]`.
     pub bridge: Option<String>,
     /// Its port.
@@ -42,6 +46,7 @@ impl fmt::Display for Problem {
         match &self.place {
             Place { port: Some(port), .. } => write!(f, "port {}: {}", port.escape_debug(), self.message),
             Place { bridge: Some(bridge), .. } => write!(f, "bridge {}: {}", bridge.escape_debug(), self.message),
+            Place { ssl: true, .. } => write!(f, "ssl: {}", self.message),
             _ => write!(f, "workers: {}", self.message),
         }
     }
@@ -52,12 +57,19 @@ impl fmt::Display for Problem {
 pub fn check(switch: &Switch, allowed_cpus: &[usize]) -> Vec<Problem> {
     let mut checker = Checker::default();
     checker.workers(switch, allowed_cpus);
+    let files = ["private-key", "certificate", "ca-cert"];
+    let given = files.into_iter().filter(|file| switch.ssl.text(file).is_some()).count();
+    if let Some(missing) = files.into_iter().find(|file| given > 0 && switch.ssl.text(file).is_none()) {
+        let place = Place { ssl: true, ..Place::default() };
+        checker.problem(place, format!("{missing} is missing; private-key, certificate and ca-cert belong together"));
+    }
     for (name, bridge) in &switch.bridges {
         let place = Place { bridge: Some(name.clone()), ..Place::default() };
         if let Err(why) = netdev_name(name) {
             checker.problem(place.clone(), format!("its name {why}"));
         }
         checker.claim(format!("name {name}"), &place, "bridge");
+        checker.openflow(bridge, &place);
         let mut numbers = BTreeMap::new();
         for (name, port) in &bridge.ports {
             let place = Place { port: Some(name.clone()), ..place.clone() };
@@ -97,6 +109,25 @@ impl Checker {
                 let allowed = allowed_cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
                 self.problem(place.clone(), format!("CPU {cpu} is not one this process may run on ({allowed})"));
             }
+        }
+    }
+
+    fn openflow(&mut self, bridge: &Bridge, place: &Place) {
+        let at = |setting| Place { setting: Some(setting), ..place.clone() };
+        for target in bridge.settings.list("controller") {
+            match target.parse::<Target>() {
+                Ok(target) if target.passive => self.claim(format!("listener {target}"), &at("controller"), "bridge"),
+                Ok(_) => {}
+                Err(why) => self.problem(at("controller"), why),
+            }
+        }
+        for version in bridge.settings.list("protocols").iter().filter(|name| !PROTOCOLS.contains(&name.as_str())) {
+            let message = format!("\"{version}\" is not spoken; expected some of {}", PROTOCOLS.join(", "));
+            self.problem(at("protocols"), message);
+        }
+        let is_id = |id: &str| id.len() == 16 && u64::from_str_radix(id, 16).is_ok_and(|id| id != 0);
+        if let Some(id) = bridge.settings.text("datapath-id").filter(|id| !is_id(id)) {
+            self.problem(at("datapath-id"), format!("\"{id}\" is not 16 hexadecimal digits, not all zero"));
         }
     }
 

@@ -103,14 +103,42 @@ pub fn port_column(port: &mut Port, record: Record, argument: &str) -> Result<()
 /// As [`port_column`].
 pub fn bridge_column(bridge: &mut Bridge, argument: &str) -> Result<(), ColumnError> {
     let (column, value) = split(argument)?;
-    let name = column.strip_prefix("other_config:").or_else(|| column.strip_prefix("other-config:")).unwrap_or("");
-    let setting = find(name, |scope| scope == Scope::BridgeOther).ok_or_else(|| {
-        let known = SETTINGS.iter().filter(|setting| setting.scope == Scope::BridgeOther);
-        let known: Vec<String> = known.map(|setting| format!("other_config:{}", setting.name)).collect();
-        let hint = near_miss(column, known.iter().map(String::as_str)).map(str::to_owned);
-        ColumnError::Unknown { record: "Bridge", column: column.to_owned(), hint }
-    })?;
-    store(&mut bridge.settings, setting, column, value)
+    let other = column.strip_prefix("other_config:").or_else(|| column.strip_prefix("other-config:"));
+    let setting = match other {
+        Some(name) => find(name, |scope| scope == Scope::BridgeOther),
+        None => find(column, |scope| scope == Scope::Bridge),
+    };
+    let setting = setting.ok_or_else(|| unknown_of("Bridge", column, &[Scope::Bridge, Scope::BridgeOther]))?;
+    let had_default = bridge.wants_default_flow();
+    store(&mut bridge.settings, setting, column, value)?;
+    bridge.settle_default_flow(had_default);
+    Ok(())
+}
+
+/// Sets or clears a column of a bridge's controllers.
+///
+/// # Errors
+/// As [`port_column`].
+pub fn controller_column(bridge: &mut Bridge, argument: &str) -> Result<(), ColumnError> {
+    let (column, value) = split(argument)?;
+    let setting = find(column, |scope| scope == Scope::Controller);
+    store(
+        &mut bridge.settings,
+        setting.ok_or_else(|| unknown_of("Controller", column, &[Scope::Controller]))?,
+        column,
+        value,
+    )
+}
+
+fn unknown_of(record: &'static str, column: &str, scopes: &[Scope]) -> ColumnError {
+    let known = SETTINGS.iter().filter(|setting| scopes.contains(&setting.scope));
+    let name = |setting: &Setting| match setting.scope {
+        Scope::BridgeOther => format!("other_config:{}", setting.name),
+        _ => setting.name.to_owned(),
+    };
+    let known: Vec<String> = known.map(name).collect();
+    let hint = near_miss(column, known.iter().map(String::as_str)).map(str::to_owned);
+    ColumnError::Unknown { record, column: column.to_owned(), hint }
 }
 
 fn split(argument: &str) -> Result<(&str, &str), ColumnError> {
@@ -125,7 +153,7 @@ fn store(settings: &mut Settings, setting: &'static Setting, column: &str, value
     }
     // Sets may be written as Open vSwitch prints them: [10, 20].
     let list = value.strip_prefix('[').and_then(|value| value.strip_suffix(']')).unwrap_or(value);
-    let text = if matches!(setting.expects, Expect::Numbers(..)) { list } else { value };
+    let text = if matches!(setting.expects, Expect::Numbers(..) | Expect::List(_)) { list } else { value };
     let parsed = setting.expects.parse(text).ok_or_else(|| ColumnError::Value {
         column: column.to_owned(),
         value: value.to_owned(),

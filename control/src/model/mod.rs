@@ -10,14 +10,16 @@ mod check;
 mod column;
 mod help;
 mod schema;
+mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use check::{Place, Problem, check};
-pub use column::{ColumnError, Record, bridge_column, port_column};
+pub use check::{PROTOCOLS, Place, Problem, check};
+pub use column::{ColumnError, Record, bridge_column, controller_column, port_column};
 pub use help::settings_help;
 pub use ringswitch_dataplane::flow::near_miss;
 pub use schema::{Expect, PortType, SETTINGS, Scope, Setting, Settings, Value, find};
+pub use target::{Address, DEFAULT_PORT, Target};
 
 /// The flow of a bridge that was given none: it switches as a learning switch.
 pub const DEFAULT_FLOW: &str = "priority=0 actions=NORMAL";
@@ -27,6 +29,8 @@ pub const DEFAULT_FLOW: &str = "priority=0 actions=NORMAL";
 pub struct Switch {
     /// `[workers]`: which CPUs poll, and how.
     pub workers: Settings,
+    /// `[ssl]`: keys and certificates for controllers.
+    pub ssl: Settings,
     /// Bridges by name.
     pub bridges: BTreeMap<String, Bridge>,
 }
@@ -103,6 +107,35 @@ impl Bridge {
     #[must_use]
     pub fn mac_aging_time(&self) -> u32 {
         self.settings.number("mac-aging-time").unwrap_or(300) as u32
+    }
+
+    /// `fail_mode=secure`: without a controller it keeps to its flows, and has none at first.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.settings.text("fail_mode") == Some("secure")
+    }
+
+    /// The controllers it connects to or listens for; targets that are none were refused before.
+    #[must_use]
+    pub fn controllers(&self) -> Vec<Target> {
+        self.settings.list("controller").iter().filter_map(|target| target.parse().ok()).collect()
+    }
+
+    /// True when it switches by itself, unless it was given flows: nobody else would tell it to. Whoever may connect need
+    /// not be a controller.
+    #[must_use]
+    pub fn wants_default_flow(&self) -> bool {
+        !self.is_secure() && self.controllers().iter().all(|controller| controller.passive)
+    }
+
+    /// Gives or takes [`DEFAULT_FLOW`] when what decides about it changed; flows of its own it keeps.
+    pub fn settle_default_flow(&mut self, wanted_before: bool) {
+        let is_default = self.flows.len() == 1 && self.flows.contains(DEFAULT_FLOW);
+        match (wanted_before, self.wants_default_flow()) {
+            (true, false) if is_default => self.flows.clear(),
+            (false, true) if self.flows.is_empty() => drop(self.flows.insert(DEFAULT_FLOW.to_owned())),
+            _ => {}
+        }
     }
 }
 

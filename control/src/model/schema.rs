@@ -41,8 +41,14 @@ impl PortType {
 pub enum Scope {
     /// `[workers]` of the file.
     Workers,
+    /// `[ssl]` of the file.
+    Ssl,
+    /// A column of a bridge.
+    Bridge,
     /// `other_config` of a bridge.
     BridgeOther,
+    /// A column of a bridge's controllers.
+    Controller,
     /// A column of a port.
     Port,
     /// A column of an interface.
@@ -62,6 +68,8 @@ pub enum Expect {
     Number(u64, u64),
     /// Several numbers from .. to; ranges are `10-20`.
     Numbers(u64, u64),
+    /// Several texts without commas; says what they are.
+    List(&'static str),
     /// File permissions in octal, as text.
     Permissions,
     /// `true` or `false`.
@@ -126,6 +134,87 @@ pub const SETTINGS: &[Setting] = &[
         Expect::Number(0, 10_000_000),
         "200",
         "microseconds of finding nothing before a worker sleeps",
+    ),
+    setting("private-key", Scope::Ssl, Expect::Text("the path of a PEM file"), "no TLS", "the switch's private key"),
+    setting("certificate", Scope::Ssl, Expect::Text("the path of a PEM file"), "no TLS", "its certificate"),
+    setting(
+        "ca-cert",
+        Scope::Ssl,
+        Expect::Text("the path of a PEM file"),
+        "no TLS",
+        "who signs controllers' certificates",
+    ),
+    setting(
+        "fail_mode",
+        Scope::Bridge,
+        Expect::OneOf(&["standalone", "secure"]),
+        "standalone",
+        "without a controller: standalone switches as NORMAL does, secure keeps to its flows",
+    ),
+    setting(
+        "protocols",
+        Scope::Bridge,
+        Expect::List("a list of OpenFlow10, OpenFlow13, OpenFlow14, OpenFlow15"),
+        "all of them",
+        "OpenFlow versions that are spoken",
+    ),
+    setting(
+        "controller",
+        Scope::Bridge,
+        Expect::List("a list of targets such as tcp:192.0.2.1:6653 or ptcp:6653"),
+        "none",
+        "controllers to connect to, and where to listen for some",
+    ),
+    setting(
+        "inactivity_probe",
+        Scope::Controller,
+        Expect::Number(0, 3_600_000),
+        "5000",
+        "milliseconds of silence before a controller is probed; 0 for never",
+    ),
+    setting(
+        "max_backoff",
+        Scope::Controller,
+        Expect::Number(1000, 3_600_000),
+        "8000",
+        "most milliseconds between attempts to connect",
+    ),
+    setting(
+        "controller_rate_limit",
+        Scope::Controller,
+        Expect::Number(100, 10_000_000),
+        "10000",
+        "packet-ins per second of a port and controller",
+    ),
+    setting(
+        "controller_burst_limit",
+        Scope::Controller,
+        Expect::Number(25, 10_000_000),
+        "2500",
+        "packet-ins of a port and controller at once",
+    ),
+    setting(
+        "connection_mode",
+        Scope::Controller,
+        Expect::OneOf(&["out-of-band"]),
+        "out-of-band",
+        "how controllers are reached: never through the bridge itself",
+    ),
+    setting(
+        "datapath-id",
+        Scope::BridgeOther,
+        Expect::Text("16 hexadecimal digits"),
+        "made from the host and the bridge's name",
+        "how controllers know the bridge",
+    ),
+    setting("disable-in-band", Scope::BridgeOther, Expect::OneOf(&["true"]), "true", "taken for compatibility"),
+    setting("flow-limit", Scope::BridgeOther, Expect::Number(1, 10_000_000), "none", "most flows of a table"),
+    setting(
+        "overflow-policy",
+        Scope::BridgeOther,
+        Expect::OneOf(&["refuse", "evict"]),
+        "refuse",
+        "what happens when a table is full: evict removes flows of little importance",
     ),
     setting(
         "mac-table-size",
@@ -206,6 +295,8 @@ pub enum Value {
     Number(u64),
     /// Sorted numbers.
     Numbers(Vec<u64>),
+    /// Texts.
+    List(Vec<String>),
     /// Yes or no.
     Flag(bool),
 }
@@ -219,6 +310,7 @@ impl Expect {
             Self::OneOf(words) => words.contains(&text).then(|| Value::Text(text.to_owned())),
             Self::Number(from, to) => number(text, from, to).map(Value::Number),
             Self::Numbers(from, to) => numbers(text, from, to).map(Value::Numbers),
+            Self::List(_) => list(text).map(Value::List),
             Self::Permissions => u16::from_str_radix(text, 8)
                 .ok()
                 .filter(|&bits| bits <= 0o777 && !text.starts_with('+'))
@@ -241,10 +333,15 @@ fn numbers(text: &str, from: u64, to: u64) -> Option<Vec<u64>> {
     (!all.is_empty()).then(|| all.into_iter().collect())
 }
 
+fn list(text: &str) -> Option<Vec<String>> {
+    let words = text.split(',').map(|word| word.trim().trim_matches('"').to_owned()).collect::<Vec<_>>();
+    words.iter().all(|word| !word.is_empty() && !word.contains('\0')).then_some(words)
+}
+
 impl fmt::Display for Expect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(what) => write!(f, "{what}"),
+            Self::Text(what) | Self::List(what) => write!(f, "{what}"),
             Self::OneOf(words) => write!(f, "one of {}", words.join(", ")),
             Self::Number(from, to) => write!(f, "a number from {from} to {to}"),
             Self::Numbers(from, to) => write!(f, "a list of numbers from {from} to {to}"),
@@ -262,6 +359,7 @@ impl fmt::Display for Value {
             Self::Numbers(list) => {
                 write!(f, "[{}]", list.iter().map(u64::to_string).collect::<Vec<_>>().join(", "))
             }
+            Self::List(list) => write!(f, "[{}]", list.join(", ")),
             Self::Flag(flag) => write!(f, "{flag}"),
         }
     }
@@ -325,6 +423,15 @@ impl Settings {
         match self.0.get(name) {
             Some(Value::Numbers(list)) => Some(list),
             _ => None,
+        }
+    }
+
+    /// Texts; none when it is not set.
+    #[must_use]
+    pub fn list(&self, name: &str) -> &[String] {
+        match self.0.get(name) {
+            Some(Value::List(list)) => list,
+            _ => &[],
         }
     }
 

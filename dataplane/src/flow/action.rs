@@ -200,6 +200,19 @@ pub enum Action {
     GotoTable(u8),
 }
 
+impl Action {
+    /// True when `is_it` holds for one of the actions, or of those within them (`clone`, `write_actions`).
+    pub fn any(actions: &[Self], is_it: &mut dyn FnMut(&Self) -> bool) -> bool {
+        actions.iter().any(|action| {
+            is_it(action)
+                || match action {
+                    Self::Clone(inner) | Self::WriteActions(inner) => Self::any(inner, is_it),
+                    _ => false,
+                }
+        })
+    }
+}
+
 /// Some bits of a field: `FIELD[START..END]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subfield {

@@ -1,6 +1,6 @@
 //! Which installed rules an operator means: what `del-flows`, `mod-flows` and `dump-flows` select by.
 
-use super::{Action, Flow, Match, Rule};
+use super::{Action, Flow, LOCAL_PORT, Match, Rule};
 
 /// Selects rules, in OpenFlow's terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,8 +15,10 @@ pub struct Filter {
     pub cookie: u64,
     /// Bits of the cookie that count.
     pub cookie_mask: u64,
-    /// Only rules with this action among theirs ([`Action::Output`], [`Action::Local`] and the like).
+    /// Only rules that output there ([`Action::Output`], [`Action::Local`], [`Action::Controller`] and the like).
     pub out_port: Option<Action>,
+    /// Only rules that use this group.
+    pub out_group: Option<u32>,
 }
 
 impl Filter {
@@ -37,6 +39,18 @@ impl Filter {
         position
             && self.table.is_none_or(|table| table == flow.table)
             && (flow.cookie ^ self.cookie) & self.cookie_mask == 0
-            && self.out_port.as_ref().is_none_or(|port| flow.actions.contains(port))
+            && self.out_port.as_ref().is_none_or(|port| Action::any(&flow.actions, &mut |action| outputs(action, port)))
+            && self
+                .out_group
+                .is_none_or(|group| Action::any(&flow.actions, &mut |action| *action == Action::Group(group)))
+    }
+}
+
+fn outputs(action: &Action, to: &Action) -> bool {
+    match action {
+        Action::Enqueue { port, .. } | Action::OutputCut { port, .. } if *port == LOCAL_PORT => *to == Action::Local,
+        Action::Enqueue { port, .. } | Action::OutputCut { port, .. } => *to == Action::Output(*port),
+        Action::Controller(_) => matches!(to, Action::Controller(_)),
+        _ => action == to,
     }
 }

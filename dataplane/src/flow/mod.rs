@@ -1,12 +1,16 @@
 //! Flows: the key of a packet, which bits of it count, what to do, and the tables that find the rule.
 
 mod action;
+mod change;
+mod check;
+mod conjunction;
 mod fields;
 mod filter;
 pub mod grammar;
 mod group;
 mod key;
 mod meter;
+mod reads;
 mod rule;
 mod shape;
 mod slab;
@@ -18,11 +22,15 @@ pub use action::{
     Action, Bundle, Controller, HashFields, LOCAL_PORT, Learn, LearnSource, LearnSpec, LearnTarget, LinkAlgorithm, Mac,
     Multipath, Subfield, reason,
 };
+pub use change::{Change, TAGGED};
+pub use check::{Checker, MAX_DEPTH, Misuse, Place, check};
+pub use conjunction::Dimension;
 pub use fields::{FieldId, FieldInfo, Needs};
 pub use filter::Filter;
 pub use group::{Bucket, CountLane, GROUP_MAX, Group, GroupEntry, GroupKind, GroupLane, Groups, Selection, WATCH_ANY};
-pub use key::{FRAME_WORDS, Field, FlowKey, KEY_WORDS, Mask};
-pub use meter::{Band, BandKind, METER_CONTROLLER, METER_MAX, METER_SLOWPATH, Meter, MeterEntry, Meters};
+pub use key::{FRAME_WORDS, Field, FlowKey, KEY_WORDS, Mask, headers};
+pub use meter::{Band, BandKind, METER_CONTROLLER, METER_MAX, METER_SLOWPATH, Meter, MeterEntry, MeterTotals, Meters};
+pub use reads::{change_reads, group_reads, hash_fields, is_of_frame, is_plain, reads};
 pub use rule::{DEFAULT_PRIORITY, Flow, FlowFlags, Match, Rule, RuleId, RuleLane, RuleTotals};
 pub use shape::{KeyShape, PackedKey};
 pub use suggest::near_miss;

@@ -90,6 +90,17 @@ impl Tables {
         self.change(number, |table| table.insert(flow, now_ms, lanes))
     }
 
+    /// The same, but counters of a flow that is replaced go on. See [`FlowTable::insert_counting_on`].
+    pub fn insert_counting_on(&mut self, flow: Flow, now_ms: u64, lanes: usize) -> Inserted {
+        let number = flow.table;
+        self.change(number, |table| table.insert_counting_on(flow, now_ms, lanes))
+    }
+
+    /// Puts another rule in the place of one with the same table, number, match and priority.
+    pub fn exchange(&mut self, rule: Arc<Rule>) {
+        self.change(rule.flow.table, |table| table.exchange(rule));
+    }
+
     /// Gives the selected rules other actions. See [`FlowTable::modify`].
     pub fn modify(&mut self, filter: &Filter, actions: &[Action], cookie: Option<u64>) -> Vec<Arc<Rule>> {
         let touched = self.touched(filter);

@@ -82,6 +82,17 @@ pub fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
     control(libc::SIOCSIFMTU, &mut request)
 }
 
+/// The Ethernet address.
+///
+/// # Errors
+/// What the kernel says, `ENODEV` among it.
+pub fn mac(name: &str) -> io::Result<[u8; 6]> {
+    let reply = ask(name, libc::SIOCGIFHWADDR)?;
+    // SAFETY: SIOCGIFHWADDR filled the address.
+    let [a, b, c, d, e, f, ..] = unsafe { reply.ifr_ifru.ifru_hwaddr.sa_data };
+    Ok([a, b, c, d, e, f].map(|byte| byte as u8))
+}
+
 /// Sets the Ethernet address.
 ///
 /// # Errors

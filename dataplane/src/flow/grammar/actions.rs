@@ -1,15 +1,10 @@
-//! The actions behind `actions=`.
+//! The actions behind `actions=`, read.
 
 use std::net::Ipv4Addr;
 
-use super::super::{Action, Mac, Match, near_miss};
-use super::fields::Needs;
-use super::token::{Token, Tokens, number};
-use super::{Fault, PortNames, parse_mac};
-use crate::wire::{sctp, tcp, udp, vlan};
-
-/// The largest port number that is not reserved.
-const MAX_PORT: u64 = 0xfeff;
+use super::super::{Action, Checker, Controller, FieldId, Mac, Match, Misuse, Place, Subfield, near_miss, reason};
+use super::token::{Token, Tokens, number, wide_number};
+use super::{Fault, PortNames, balance, learn, names, ports, values};
 
 /// The words that an action starts with, ports apart.
 const ACTIONS: &[&str] = &[
@@ -19,7 +14,14 @@ const ACTIONS: &[&str] = &[
     "ALL",
     "LOCAL",
     "NORMAL",
+    "TABLE",
+    "CONTROLLER",
     "drop",
+    "enqueue",
+    "group",
+    "meter",
+    "set_queue",
+    "pop_queue",
     "mod_dl_src",
     "mod_dl_dst",
     "mod_vlan_vid",
@@ -30,48 +32,215 @@ const ACTIONS: &[&str] = &[
     "mod_nw_src",
     "mod_nw_dst",
     "mod_nw_tos",
+    "mod_nw_ecn",
     "mod_nw_ttl",
     "dec_ttl",
     "mod_tp_src",
     "mod_tp_dst",
     "set_field",
+    "load",
+    "move",
+    "push",
+    "pop",
+    "set_tunnel",
+    "set_tunnel64",
+    "push_mpls",
+    "pop_mpls",
+    "set_mpls_label",
+    "set_mpls_tc",
+    "set_mpls_ttl",
+    "dec_mpls_ttl",
+    "push_pbb",
+    "pop_pbb",
+    "copy_ttl_out",
+    "copy_ttl_in",
+    "resubmit",
+    "clone",
+    "learn",
+    "conjunction",
+    "multipath",
+    "bundle",
+    "bundle_load",
+    "check_pkt_larger",
+    "note",
+    "fin_timeout",
+    "exit",
+    "clear_actions",
+    "write_actions",
+    "apply_actions",
+    "write_metadata",
+    "goto_table",
 ];
 
-/// `base` is where `text` stands in the whole flow. An empty list drops.
-pub(super) fn parse(text: &str, base: usize, matches: &Match, ports: &dyn PortNames) -> Result<Vec<Action>, Fault> {
-    let mut actions = Vec::new();
-    let mut dropped = None;
-    let mut tokens = Tokens::new(text, base);
-    while let Some(token) = tokens.next_token()? {
-        if token.key == "drop" && token.value().is_none() {
-            dropped = Some(token.at);
-        } else {
-            let action = action(&token, matches, &actions, ports)?;
-            actions.push(action);
+/// Reads the actions of a flow. `base` is where `text` stands in the whole text. An empty list drops.
+pub(super) fn parse_flow(
+    text: &str,
+    base: usize,
+    matches: &Match,
+    table: u8,
+    ports: &dyn PortNames,
+) -> Result<Vec<Action>, Fault> {
+    let checker = Checker::new(Some(*matches), Place::Flow(table), false);
+    Reader { checker, ports, actions: Vec::new() }.list(Tokens::new(text, base))
+}
+
+/// Reads actions of any packets: those of a bucket or a packet-out.
+pub(super) fn parse_list(text: &str, base: usize, place: Place, ports: &dyn PortNames) -> Result<Vec<Action>, Fault> {
+    let checker = Checker::new(None, place, false);
+    Reader { checker, ports, actions: Vec::new() }.list(Tokens::new(text, base))
+}
+
+/// A list while it is read.
+struct Reader<'a> {
+    checker: Checker,
+    ports: &'a dyn PortNames,
+    actions: Vec<Action>,
+}
+
+impl Reader<'_> {
+    fn list(mut self, mut tokens: Tokens<'_>) -> Result<Vec<Action>, Fault> {
+        let mut dropped = None;
+        while let Some(token) = tokens.next_token()? {
+            match token.key {
+                "drop" if token.value().is_none() => dropped = Some(token.at),
+                // What is applied needs no word of its own.
+                "apply_actions" => {
+                    let mut inner = token.inner()?;
+                    while let Some(token) = inner.next_token()? {
+                        if instruction(&token)?.is_some() || token.key == "write_actions" {
+                            return Err(Fault::new(token.at, format!("{} in apply_actions", token.key), "actions"));
+                        }
+                        if token.key != "drop" {
+                            self.take(&token)?;
+                        }
+                    }
+                }
+                _ => self.take(&token)?,
+            }
+        }
+        match dropped {
+            Some(at) if !self.actions.is_empty() => Err(Fault::new(at, "drop beside other actions", "drop alone")),
+            _ => Ok(self.actions),
         }
     }
-    match dropped {
-        Some(at) if !actions.is_empty() => Err(Fault::new(at, "drop beside other actions", "drop alone")),
-        _ => Ok(actions),
+
+    fn take(&mut self, token: &Token<'_>) -> Result<(), Fault> {
+        for action in self.action(token)? {
+            self.checker.take(&action).map_err(|misuse| misused(token, misuse))?;
+            self.actions.push(action);
+        }
+        Ok(())
+    }
+
+    /// Most words are one action.
+    fn action(&self, token: &Token<'_>) -> Result<Vec<Action>, Fault> {
+        if token.quoted {
+            return Ok(vec![self.to_port(token)?]);
+        }
+        if token.key == "load" {
+            return load(token);
+        }
+        let parsers = [modification, tags, instruction];
+        for parse in parsers {
+            if let Some(action) = parse(token)? {
+                return Ok(vec![action]);
+            }
+        }
+        let action = match token.key {
+            "output" => self.output(token)?,
+            "enqueue" => self.enqueue(token)?,
+            "set_field" => set_field(token, self.ports)?,
+            "resubmit" => self.resubmit(token)?,
+            "clone" => Action::Clone(self.inner(token, Place::List)?),
+            "write_actions" => Action::WriteActions(self.inner(token, Place::Set)?),
+            "learn" => Action::Learn(Box::new(learn::parse(token, self.ports)?)),
+            "multipath" => Action::Multipath(Box::new(balance::multipath(token)?)),
+            "bundle" | "bundle_load" => Action::Bundle(Box::new(balance::bundle(token, self.ports)?)),
+            "controller" | "CONTROLLER" => Action::Controller(Box::new(controller(token)?)),
+            _ => self.to_port(token)?,
+        };
+        Ok(vec![action])
+    }
+
+    fn inner(&self, token: &Token<'_>, place: Place) -> Result<Vec<Action>, Fault> {
+        let checker = self.checker.inside(place).map_err(|misuse| misused(token, misuse))?;
+        Reader { checker, ports: self.ports, actions: Vec::new() }.list(token.inner()?)
+    }
+
+    fn to_port(&self, token: &Token<'_>) -> Result<Action, Fault> {
+        let port = if token.quoted { self.ports.number(token.key) } else { ports::port(token.key, self.ports) };
+        let action = port.and_then(ports::output).ok_or_else(|| unknown(token))?;
+        match token.value() {
+            Some(_) => Err(token.wrong(&format!("just \"{}\"", token.key))),
+            None => Ok(action),
+        }
+    }
+
+    /// `output:PORT`, `output:FIELD[..]`, `output(port=PORT,max_len=N)`
+    fn output(&self, token: &Token<'_>) -> Result<Action, Fault> {
+        let text = token.text()?;
+        if text.contains("max_len") {
+            return self.output_cut(token);
+        }
+        if let Some(action) = ports::port(text, self.ports).and_then(ports::output) {
+            return Ok(action);
+        }
+        if let (true, Ok(source)) = (text.contains('[') || names::field(text).is_some(), names::subfield(text)) {
+            return Ok(Action::OutputField { source, max_len: u16::MAX });
+        }
+        let expected = "a port number, a port's name, IN_PORT, FLOOD, ALL, LOCAL or NORMAL, or bits of a field";
+        Err(token.wrong(expected))
+    }
+
+    fn output_cut(&self, token: &Token<'_>) -> Result<Action, Fault> {
+        let (mut port, mut max_len) = (None, None);
+        let mut inner = token.inner()?;
+        while let Some(part) = inner.next_token()? {
+            match part.key {
+                "port" => port = Some(self.port(&part, part.text()?)?),
+                "max_len" => max_len = Some(part.number32()?),
+                _ => return Err(Fault::new(part.at, format!("\"{}\" in output", part.key), "port=PORT,max_len=BYTES")),
+            }
+        }
+        match (port, max_len) {
+            (Some(port), Some(max_len)) => Ok(Action::OutputCut { port, max_len }),
+            _ => Err(token.wrong("port=PORT,max_len=BYTES")),
+        }
+    }
+
+    fn port(&self, token: &Token<'_>, text: &str) -> Result<u32, Fault> {
+        ports::port(text, self.ports).ok_or_else(|| token.wrong("a port number, a port's name, or a reserved port"))
+    }
+
+    /// `enqueue:PORT:QUEUE`, `enqueue(PORT,QUEUE)`
+    fn enqueue(&self, token: &Token<'_>) -> Result<Action, Fault> {
+        let parts = token.text()?.rsplit_once([':', ',']);
+        let parts = parts.and_then(|(port, queue)| Some((port, u32::try_from(number(queue.trim())?).ok()?)));
+        let (port, queue) = parts.ok_or_else(|| token.wrong("PORT:QUEUE, or (PORT,QUEUE)"))?;
+        Ok(Action::Enqueue { port: self.port(token, port.trim())?, queue })
+    }
+
+    /// `resubmit:PORT`, `resubmit(PORT,TABLE)`
+    fn resubmit(&self, token: &Token<'_>) -> Result<Action, Fault> {
+        let (port, table) = token.text()?.split_once(',').unwrap_or((token.text()?, ""));
+        let port = match port.trim() {
+            "" => None,
+            port => Some(self.port(token, port)?).filter(|port| *port != ports::IN_PORT),
+        };
+        let table = match table.trim() {
+            "" | "255" => None,
+            table => {
+                let number = number(table).filter(|&number| number < super::super::TABLES.into());
+                Some(number.ok_or_else(|| token.wrong("(PORT,TABLE) with a table number, 0 to 253"))? as u8)
+            }
+        };
+        Ok(Action::Resubmit { port, table })
     }
 }
 
-fn action(token: &Token<'_>, matches: &Match, before: &[Action], ports: &dyn PortNames) -> Result<Action, Fault> {
-    if token.key == "set_field" {
-        return set_field(token, matches, before);
-    }
-    if token.key == "output" {
-        let expected = "a port number, a port's name, IN_PORT, FLOOD, ALL, LOCAL or NORMAL";
-        return to_port(token.text()?, ports).ok_or_else(|| token.wrong(expected));
-    }
-    if let Some(action) = modification(token)? {
-        return Ok(action);
-    }
-    let port = to_port(token.key, ports).ok_or_else(|| unknown(token))?;
-    match token.value() {
-        Some(_) => Err(token.wrong(&format!("just \"{}\"", token.key))),
-        None => Ok(port),
-    }
+/// What the checker says, where the text has it.
+fn misused(token: &Token<'_>, misuse: Misuse) -> Fault {
+    Fault::new(token.at, format!("{}: {}", token.key, misuse.problem()), misuse.expected())
 }
 
 fn unknown(token: &Token<'_>) -> Fault {
@@ -82,45 +251,15 @@ fn unknown(token: &Token<'_>) -> Fault {
     Fault::new(token.at, format!("unknown action or port \"{}\"", token.key), expected)
 }
 
-/// The action that sends to this port: a number, a name, or a reserved port in either way.
-pub(super) fn to_port(text: &str, ports: &dyn PortNames) -> Option<Action> {
-    // A port's number is decimal even behind a zero.
-    if let Some(number) = text.parse().ok().filter(|_| !text.starts_with('+')).or_else(|| number(text)) {
-        // Reserved ports have 16 bits in OpenFlow 1.0 and 32 bits later, with the same low half.
-        return match number {
-            0..=MAX_PORT => Some(Action::Output(number as u32)),
-            0xfff8 | 0xffff_fff8 => Some(Action::InPort),
-            0xfffa | 0xffff_fffa => Some(Action::Normal),
-            0xfffb | 0xffff_fffb => Some(Action::Flood),
-            0xfffc | 0xffff_fffc => Some(Action::All),
-            0xfffe | 0xffff_fffe => Some(Action::Local),
-            _ => None,
-        };
-    }
-    match text.to_ascii_lowercase().as_str() {
-        "in_port" => Some(Action::InPort),
-        "normal" => Some(Action::Normal),
-        "flood" => Some(Action::Flood),
-        "all" => Some(Action::All),
-        "local" => Some(Action::Local),
-        _ => ports.number(text).map(Action::Output),
-    }
-}
-
+/// Actions that give one thing a new value.
 fn modification(token: &Token<'_>) -> Result<Option<Action>, Fault> {
     Ok(Some(match token.key {
-        "mod_dl_src" => Action::SetDlSrc(mac_bytes(token, token.text()?)?),
-        "mod_dl_dst" => Action::SetDlDst(mac_bytes(token, token.text()?)?),
+        "mod_dl_src" => Action::SetDlSrc(mac(token)?),
+        "mod_dl_dst" => Action::SetDlDst(mac(token)?),
         "mod_vlan_vid" => Action::SetVlanVid(token.limited(0xfff, "a VLAN id, 0 to 4095")? as u16),
         "mod_vlan_pcp" => Action::SetVlanPcp(token.limited(7, "a VLAN priority, 0 to 7")? as u8),
-        "push_vlan" => match number(token.text()?) {
-            Some(tag_type) if vlan::is_tag(tag_type as u16) && tag_type <= 0xffff => Action::PushVlan(tag_type as u16),
-            _ => return Err(token.wrong("0x8100 or 0x88a8")),
-        },
-        "pop_vlan" | "strip_vlan" => alone(token, Action::PopVlan)?,
-        "dec_ttl" => alone(token, Action::DecTtl(Vec::new()))?,
-        "mod_nw_src" => Action::SetNwSrc(ipv4(token, token.text()?)?),
-        "mod_nw_dst" => Action::SetNwDst(ipv4(token, token.text()?)?),
+        "mod_nw_src" => Action::SetNwSrc(ipv4(token)?),
+        "mod_nw_dst" => Action::SetNwDst(ipv4(token)?),
         "mod_nw_tos" => {
             let expected = "a type of service, 0 to 252 and a multiple of 4, for ECN is not set";
             let tos = token.limited(0xff, expected)?;
@@ -129,82 +268,201 @@ fn modification(token: &Token<'_>) -> Result<Option<Action>, Fault> {
             }
             Action::SetNwTos(tos as u8)
         }
+        "mod_nw_ecn" => Action::SetNwEcn(token.limited(3, "ECN bits, 0 to 3")? as u8),
         "mod_nw_ttl" => Action::SetNwTtl(token.limited(0xff, "a TTL, 0 to 255")? as u8),
         "mod_tp_src" => Action::SetTpSrc(token.limited(0xffff, "a port, 0 to 65535")? as u16),
         "mod_tp_dst" => Action::SetTpDst(token.limited(0xffff, "a port, 0 to 65535")? as u16),
+        "set_tunnel" | "set_tunnel64" => Action::SetTunnel(token.limited(u64::MAX, "a number of 64 bits")?),
+        "set_mpls_label" => Action::SetMplsLabel(token.limited(0xf_ffff, "a label, 0 to 1048575")? as u32),
+        "set_mpls_tc" => Action::SetMplsTc(token.limited(7, "a traffic class, 0 to 7")? as u8),
+        "set_mpls_ttl" => Action::SetMplsTtl(token.limited(0xff, "a TTL, 0 to 255")? as u8),
+        "set_queue" => Action::SetQueue(token.number32()?),
+        "group" => Action::Group(token.limited(0xffff_ffff, "a group's number")? as u32),
+        "move" => {
+            let (source, target) = arrow(token, "FIELD[..]->FIELD[..]")?;
+            Action::Move { source: part(token, source)?, target: part(token, target)? }
+        }
+        "push" => Action::Push(part(token, token.text()?)?),
+        "pop" => Action::Pop(part(token, token.text()?)?),
+        "check_pkt_larger" => {
+            let target = token.arrow.ok_or_else(|| token.wrong("check_pkt_larger(BYTES)->FIELD[BIT]"))?;
+            Action::CheckPktLarger { len: token.number16()?, target: part(token, target.0)? }
+        }
         _ => return Ok(None),
     }))
 }
 
-fn alone(token: &Token<'_>, action: Action) -> Result<Action, Fault> {
-    match token.value() {
-        None | Some("") => Ok(action),
-        Some(_) => Err(token.wrong("no value")),
-    }
-}
-
-fn mac_bytes(token: &Token<'_>, text: &str) -> Result<Mac, Fault> {
-    parse_mac(text).ok_or_else(|| token.wrong("a MAC address"))
-}
-
-fn ipv4(token: &Token<'_>, text: &str) -> Result<Ipv4Addr, Fault> {
-    text.parse().map_err(|_| token.wrong("an IPv4 address"))
-}
-
-/// `set_field:VALUE->FIELD`. Unlike the `mod_` actions it demands that the match (or an action before it) makes sure that
-/// the field is there.
-fn set_field(token: &Token<'_>, matches: &Match, before: &[Action]) -> Result<Action, Fault> {
-    let Some((value, field)) = token.text()?.split_once("->") else {
-        return Err(token.wrong("set_field:VALUE->FIELD"));
-    };
-    let limited = |max: u64, expected: &str| {
-        number(value).filter(|&value| value <= max).ok_or_else(|| token.wrong(&format!("{expected} before the arrow")))
-    };
-    let (action, needs) = match field {
-        "eth_src" | "dl_src" => (Action::SetDlSrc(mac_bytes(token, value)?), Needs::Nothing),
-        "eth_dst" | "dl_dst" => (Action::SetDlDst(mac_bytes(token, value)?), Needs::Nothing),
-        "vlan_vid" => {
-            let vid = limited(0x1fff, "a VLAN id, with or without 0x1000,")?;
-            (Action::SetVlanVid(vid as u16 & vlan::VID), Needs::Tag)
+/// Actions that push, pop, count down, or stand for themselves.
+fn tags(token: &Token<'_>) -> Result<Option<Action>, Fault> {
+    let alone = |action: Action| token.without().map(|()| action);
+    let kind = |expected| token.limited(0xffff, expected).map(|kind| kind as u16);
+    Ok(Some(match token.key {
+        "push_vlan" => match kind("0x8100 or 0x88a8")? {
+            tag if crate::wire::vlan::is_tag(tag) => Action::PushVlan(tag),
+            _ => return Err(token.wrong("0x8100 or 0x88a8")),
+        },
+        "pop_vlan" | "strip_vlan" => alone(Action::PopVlan)?,
+        "push_mpls" => Action::PushMpls(kind("0x8847 or 0x8848")?),
+        "pop_mpls" => Action::PopMpls(kind("the Ethernet type behind the label")?),
+        "push_pbb" => Action::PushPbb(kind("0x88e7")?),
+        "pop_pbb" => alone(Action::PopPbb)?,
+        "dec_ttl" => {
+            let ids = token.value().unwrap_or("").split([',', ' ']).filter(|id| !id.is_empty());
+            let ids = ids.map(|id| number(id).and_then(|id| u16::try_from(id).ok()));
+            Action::DecTtl(ids.collect::<Option<_>>().ok_or_else(|| token.wrong("numbers of controllers"))?)
         }
-        "vlan_pcp" => (Action::SetVlanPcp(limited(7, "a VLAN priority, 0 to 7,")? as u8), Needs::Tag),
-        "ip_src" | "nw_src" => (Action::SetNwSrc(ipv4(token, value)?), Needs::Ipv4),
-        "ip_dst" | "nw_dst" => (Action::SetNwDst(ipv4(token, value)?), Needs::Ipv4),
-        "ip_dscp" => (Action::SetNwTos((limited(63, "a DSCP, 0 to 63,")? << 2) as u8), Needs::Ip),
-        "nw_tos" => (Action::SetNwTos(limited(255, "a type of service, 0 to 255,")? as u8 & 0xfc), Needs::Ip),
-        "nw_ttl" => (Action::SetNwTtl(limited(255, "a TTL, 0 to 255,")? as u8), Needs::Ip),
-        _ => {
-            let Some((protocol, is_source)) = port_field(field) else {
-                let expected = "one of eth_src, eth_dst, vlan_vid, vlan_pcp, ip_src, ip_dst, ip_dscp, nw_tos, nw_ttl, \
-                    tcp_src, tcp_dst, udp_src, udp_dst, sctp_src, sctp_dst behind the arrow";
-                return Err(token.wrong(expected));
-            };
-            let port = limited(0xffff, "a port, 0 to 65535,")? as u16;
-            let action = if is_source { Action::SetTpSrc(port) } else { Action::SetTpDst(port) };
-            (action, Needs::Transport(protocol))
+        "dec_mpls_ttl" => alone(Action::DecMplsTtl)?,
+        "copy_ttl_out" => alone(Action::CopyTtlOut)?,
+        "copy_ttl_in" => alone(Action::CopyTtlIn)?,
+        "pop_queue" => alone(Action::PopQueue)?,
+        "exit" => alone(Action::Exit)?,
+        "note" => {
+            let bytes = token.value().unwrap_or("");
+            Action::Note(hex(bytes).ok_or_else(|| token.wrong("bytes in hexadecimal, with or without dots"))?)
         }
-    };
-    let tags = |action: &Action| matches!(action, Action::PushVlan(_) | Action::SetVlanVid(_) | Action::SetVlanPcp(_));
-    let tagged = || needs == Needs::Tag && before.iter().any(tags);
-    if needs.are_met(matches) || tagged() {
-        return Ok(action);
-    }
-    let problem = format!("set_field on {field}, which the matched packets need not have");
-    Err(Fault::new(token.at, problem, format!("{} in the match", needs.expected())))
+        "fin_timeout" => {
+            let (mut idle, mut hard) = (0, 0);
+            let mut inner = Tokens::new(token.value().unwrap_or(""), token.value_start().unwrap_or(token.at));
+            while let Some(part) = inner.next_token()? {
+                match part.key {
+                    "idle_timeout" => idle = part.number16()?,
+                    "hard_timeout" => hard = part.number16()?,
+                    _ => return Err(token.wrong("idle_timeout=SECONDS,hard_timeout=SECONDS")),
+                }
+            }
+            Action::FinTimeout { idle, hard }
+        }
+        "conjunction" => conjunction(token)?,
+        _ => return Ok(None),
+    }))
 }
 
-/// The protocol whose port this is, and whether it is the source.
-fn port_field(field: &str) -> Option<(u8, bool)> {
-    let (name, end) = field.split_once('_')?;
-    let protocol = match name {
-        "tcp" => tcp::PROTOCOL,
-        "udp" => udp::PROTOCOL,
-        "sctp" => sctp::PROTOCOL,
-        _ => return None,
-    };
-    match end {
-        "src" => Some((protocol, true)),
-        "dst" => Some((protocol, false)),
-        _ => None,
+/// What OpenFlow calls instructions.
+fn instruction(token: &Token<'_>) -> Result<Option<Action>, Fault> {
+    Ok(Some(match token.key {
+        "meter" => Action::Meter(token.limited(0xffff_ffff, "a meter's number")? as u32),
+        "clear_actions" => token.without().map(|()| Action::ClearActions)?,
+        "goto_table" => Action::GotoTable(token.limited(253, "a table number, 0 to 253")? as u8),
+        "write_metadata" => {
+            let text = token.text()?;
+            let (value, mask) = text.split_once('/').map_or((text, None), |(value, mask)| (value, Some(mask)));
+            let both = number(value).zip(mask.map_or(Some(u64::MAX), number));
+            let (value, mask) = both.ok_or_else(|| token.wrong("a number of 64 bits, alone or with /MASK"))?;
+            Action::WriteMetadata { value, mask }
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn mac(token: &Token<'_>) -> Result<Mac, Fault> {
+    super::parse_mac(token.text()?).ok_or_else(|| token.wrong("a MAC address"))
+}
+
+fn ipv4(token: &Token<'_>) -> Result<Ipv4Addr, Fault> {
+    token.text()?.parse().map_err(|_| token.wrong("an IPv4 address"))
+}
+
+/// Bits of a field.
+pub(super) fn part(token: &Token<'_>, text: &str) -> Result<Subfield, Fault> {
+    let at = token.value_start().unwrap_or(token.at);
+    names::subfield(text.trim())
+        .map_err(|(problem, expected)| Fault::new(at, format!("{}: {problem}", token.key), expected))
+}
+
+/// What stands before and behind `->`.
+fn arrow<'a>(token: &Token<'a>, expected: &str) -> Result<(&'a str, &'a str), Fault> {
+    let parts = token.text()?.split_once("->");
+    parts.ok_or_else(|| token.wrong(&format!("{}:{expected}", token.key)))
+}
+
+/// `load:VALUE->FIELD[..]`. A field of 128 bits takes two actions, for OpenFlow loads at most 64.
+fn load(token: &Token<'_>) -> Result<Vec<Action>, Fault> {
+    let (value, target) = arrow(token, "VALUE->FIELD[..]")?;
+    let target = part(token, target)?;
+    let most = target.mask() >> target.start;
+    let value = wide_number(value).filter(|&value| value <= most);
+    let value = value.ok_or_else(|| token.wrong(&format!("a number of {} bits before the arrow", target.bits)))?;
+    let low = Subfield { bits: target.bits.min(64), ..target };
+    let mut actions = vec![Action::Load { value: value as u64, target: low }];
+    if target.bits > 64 {
+        let high = Subfield { start: target.start + 64, bits: target.bits - 64, ..target };
+        actions.push(Action::Load { value: (value >> 64) as u64, target: high });
     }
+    Ok(actions)
+}
+
+/// `set_field:VALUE[/MASK]->FIELD`
+fn set_field(token: &Token<'_>, ports: &dyn PortNames) -> Result<Action, Fault> {
+    let (text, name) = arrow(token, "VALUE[/MASK]->FIELD")?;
+    let field = names::field(name).ok_or_else(|| {
+        let known = FieldId::ALL.iter().map(|id| names::of_set_field(*id));
+        match near_miss(name, known) {
+            Some(hint) => token.wrong(&format!("a field behind the arrow; did you mean \"{hint}\"?")),
+            None => token.wrong("a field of ovs-fields(7) behind the arrow, such as eth_src, ip_dst or reg0"),
+        }
+    })?;
+    let wrong = |expected: String| token.wrong(&format!("{expected}, before the arrow"));
+    let (mut value, mask) = values::read(field, text, ports).map_err(wrong)?;
+    if field == FieldId::VLAN_VID && mask == field.ones() {
+        value |= 0x1000;
+    }
+    Ok(Action::SetField { field, value: value & mask, mask })
+}
+
+/// `controller`, `controller:MAX_LEN`, `controller(max_len=..,reason=..,id=..,userdata=..,pause,meter_id=..)`
+fn controller(token: &Token<'_>) -> Result<Controller, Fault> {
+    let mut controller = Controller::default();
+    let Some(text) = token.value() else { return Ok(controller) };
+    if let Some(max_len) = number(text) {
+        controller.max_len = u16::try_from(max_len).map_err(|_| token.wrong("bytes, 0 to 65535"))?;
+        return Ok(controller);
+    }
+    let mut inner = token.inner()?;
+    while let Some(part) = inner.next_token()? {
+        match part.key {
+            "max_len" => controller.max_len = part.number16()?,
+            "id" => controller.id = part.number16()?,
+            "meter_id" => controller.meter = Some(part.number32()?),
+            "pause" => {
+                part.without()?;
+                controller.pause = true;
+            }
+            "userdata" => {
+                controller.userdata = hex(part.text()?).ok_or_else(|| part.wrong("bytes in hexadecimal"))?;
+            }
+            "reason" => {
+                let place = REASONS.iter().position(|name| Some(*name) == part.value());
+                controller.reason = place.ok_or_else(|| part.wrong(&REASONS.join(", ")))? as u8;
+            }
+            _ => {
+                let problem = format!("\"{}\" in controller", part.key);
+                return Err(Fault::new(part.at, problem, "max_len, reason, id, userdata, pause or meter_id"));
+            }
+        }
+    }
+    Ok(controller)
+}
+
+/// Reasons by number.
+pub(super) const REASONS: [&str; reason::PACKET_OUT as usize + 1] =
+    ["no_match", "action", "invalid_ttl", "action_set", "group", "packet_out"];
+
+/// Bytes in hexadecimal, with or without dots between them.
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<_> =
+        text.chars().filter(|digit| *digit != '.').map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
+    let pair = |pair: &[u32]| Some((pair[0] << 4 | pair.get(1)?) as u8);
+    digits.chunks(2).map(pair).collect()
+}
+
+/// `conjunction(ID,K/N)`
+fn conjunction(token: &Token<'_>) -> Result<Action, Fault> {
+    let read = || {
+        let (id, dimension) = token.value()?.split_once(',')?;
+        let (clause, clauses) = dimension.split_once('/')?;
+        let small = |text: &str| number(text.trim()).and_then(|number| u8::try_from(number).ok());
+        let clause = small(clause)?.checked_sub(1)?;
+        Some(Action::Conjunction { id: u32::try_from(number(id.trim())?).ok()?, clause, clauses: small(clauses)? })
+    };
+    read().ok_or_else(|| token.wrong("conjunction(ID,K/N), K from 1 to N and N from 2 to 64"))
 }
