@@ -28,7 +28,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use ringswitch_dataplane::flow::Mac;
 use ringswitch_dataplane::packet::PortTotals;
-use ringswitch_dataplane::pipeline::{PacketOut, PortFlags, Program, TableTotals, Upcall};
+use ringswitch_dataplane::pipeline::{PacketOut, Program, TableTotals, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use tracing::{info, warn};
 
@@ -73,8 +73,8 @@ pub struct PortView<'a> {
     pub number: u32,
     /// The VLANs it carries.
     pub vlan: Vlan,
-    /// What controllers forbid it.
-    pub flags: PortFlags,
+    /// What controllers said about it, bits of [`crate::openflow::stats::Port`].
+    pub config: u32,
 }
 
 /// A learned or static address, as the dataplane has it.

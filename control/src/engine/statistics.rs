@@ -145,14 +145,15 @@ impl<D: Dataplane> Engine<D> {
             });
         }
         let now = coarse_ms();
+        let count = |(packets, bytes)| Count { packets, bytes };
         let stats = |entry: &Arc<MeterEntry>| {
             let totals = entry.totals();
             MeterStats {
                 meter: entry.meter.id,
                 flows: used.get(&entry.meter.id).copied().unwrap_or(0),
-                count: Count { packets: totals.packets, bytes: totals.bytes },
+                count: count((totals.packets, totals.bytes)),
                 duration: Duration::from_millis(now.saturating_sub(entry.created_ms)),
-                bands: totals.bands.iter().map(|&(packets, bytes)| Count { packets, bytes }).collect(),
+                bands: totals.bands.into_iter().map(count).collect(),
             }
         };
         Ok(meters(program, meter)?.into_iter().map(stats).collect())

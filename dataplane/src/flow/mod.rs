@@ -10,6 +10,7 @@ pub mod grammar;
 mod group;
 mod key;
 mod meter;
+mod misuse;
 mod reads;
 mod rule;
 mod shape;
@@ -23,13 +24,14 @@ pub use action::{
     Multipath, Subfield, reason,
 };
 pub use change::{Change, TAGGED};
-pub use check::{Checker, MAX_DEPTH, Misuse, Place, check};
+pub use check::{Checker, MAX_DEPTH, Place, check};
 pub use conjunction::Dimension;
 pub use fields::{FieldId, FieldInfo, Needs};
 pub use filter::Filter;
 pub use group::{Bucket, CountLane, GROUP_MAX, Group, GroupEntry, GroupKind, GroupLane, Groups, Selection, WATCH_ANY};
 pub use key::{FRAME_WORDS, Field, FlowKey, KEY_WORDS, Mask, headers};
 pub use meter::{Band, BandKind, METER_CONTROLLER, METER_MAX, METER_SLOWPATH, Meter, MeterEntry, MeterTotals, Meters};
+pub use misuse::Misuse;
 pub use reads::{change_reads, group_reads, hash_fields, is_of_frame, is_plain, reads};
 pub use rule::{DEFAULT_PRIORITY, Flow, FlowFlags, Match, Rule, RuleId, RuleLane, RuleTotals};
 pub use shape::{KeyShape, PackedKey};

@@ -7,7 +7,7 @@ use super::balance::{BundleText, MultipathText};
 use super::learn::LearnText;
 use super::ports::Port;
 use super::values::{Hex, MacText, Value};
-use super::{PortNames, actions, names};
+use super::{PortNames, names, words};
 
 /// What stands behind `actions=`.
 #[must_use]
@@ -155,7 +155,7 @@ impl Display for ControllerText<'_> {
         }
         let mut parts = Vec::new();
         if *reason != reason::ACTION {
-            let name = actions::REASONS.get(usize::from(*reason)).copied().unwrap_or("action");
+            let name = words::REASONS.get(usize::from(*reason)).copied().unwrap_or("action");
             parts.push(format!("reason={name}"));
         }
         if *max_len != u16::MAX {

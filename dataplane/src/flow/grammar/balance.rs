@@ -3,9 +3,9 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::super::{Bundle, HashFields, LinkAlgorithm, Multipath};
-use super::actions::part;
 use super::ports::{self, Port};
 use super::token::{Token, number};
+use super::words::part;
 use super::{Fault, PortNames};
 
 /// Words of what is hashed.

@@ -3,9 +3,9 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::super::{DEFAULT_PRIORITY, Learn, LearnSource, LearnSpec, LearnTarget, Subfield};
-use super::actions::part;
 use super::token::{Token, wide_number};
 use super::values::{self, Hex, Value};
+use super::words::part;
 use super::{Fault, PortNames, names};
 
 /// Where learned flows go unless it is said.

@@ -18,6 +18,7 @@ mod names;
 mod ports;
 mod token;
 mod values;
+mod words;
 
 pub use action_text::format_actions;
 pub use flow_text::{FlowStats, format_flow};
