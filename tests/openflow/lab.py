@@ -117,7 +117,7 @@ class Ringswitch(Switch):
         config.write_text("\n".join(lines) + "\n")
         command = [self.binaries / "ringswitchd", "--socket", self.dir / "ctl", "--config", config]
         self.program = Program(f"{self.dir.name}-ringswitchd", command)
-        self.program.wait_until("its socket", (self.dir / "ctl").exists)
+        self.program.wait_until("its bridge", (self.dir / f"{bridge.name}.mgmt").exists)
 
     def set_fail_mode(self, mode):
         run([self.binaries / "rsctl", "--socket", self.dir / "ctl", "set-fail-mode", "br0", mode])
