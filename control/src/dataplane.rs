@@ -264,6 +264,10 @@ impl Dataplane for Switch {
         self.workers.acknowledged()
     }
 
+    fn is_in_effect(&self, epoch: u64) -> bool {
+        self.workers.is_in_effect(epoch)
+    }
+
     fn tend(&mut self) {
         for bridge in self.bridges.values() {
             bridge.fdb.age(now_s(), bridge.aging);

@@ -156,6 +156,8 @@ pub trait Dataplane {
     fn publish(&mut self, view: View<'_>) -> u64;
     /// The lowest epoch that every worker uses.
     fn acknowledged(&self) -> u64;
+    /// True when no worker will touch another packet with anything older than this epoch.
+    fn is_in_effect(&self, epoch: u64) -> bool;
     /// Now and then: silent addresses go, and whatever no worker uses any more is freed.
     fn tend(&mut self);
 

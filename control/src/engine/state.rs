@@ -15,6 +15,10 @@ use crate::report::LOCAL;
 /// Highest OpenFlow number of a port; above are reserved ones (`OFPP_MAX` of OpenFlow 1.0).
 pub(super) const NUMBER_MAX: u32 = 0xfeff;
 
+/// Full tables let flows of little importance go first, and of those the ones that would go soonest: `OFPTMPEF_IMPORTANCE`
+/// and `OFPTMPEF_LIFETIME`.
+const BY_WORTH: u32 = 1 << 1 | 1 << 2;
+
 /// See the file's head.
 #[derive(Clone, Default)]
 pub struct State {
@@ -59,7 +63,11 @@ impl BridgeSlot {
 
     /// The table's settings.
     pub fn table_desc(&self, number: u8) -> TableDesc {
-        self.tables.get(&number).copied().unwrap_or(TableDesc { table: number, ..TableDesc::default() })
+        self.tables.get(&number).copied().unwrap_or(TableDesc {
+            table: number,
+            eviction_flags: BY_WORTH,
+            ..TableDesc::default()
+        })
     }
 
     /// True when the table makes room.
