@@ -63,3 +63,14 @@ pub fn selection(text: &str, strict: bool, ports: &Ports) -> Result<Filter, Stri
 pub fn modification(text: &str, strict: bool, ports: &Ports) -> Result<Modify, String> {
     grammar::parse_modify(text, strict, ports).map_err(|error| error.to_string())
 }
+
+/// The line up to a `#` that is not between quotes.
+#[must_use]
+pub fn without_comment(line: &str) -> &str {
+    let mut quoted = false;
+    let start = line.find(|letter| {
+        quoted ^= letter == '"';
+        letter == '#' && !quoted
+    });
+    &line[..start.unwrap_or(line.len())]
+}
