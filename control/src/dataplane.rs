@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ringswitch_dataplane::flow::Mac;
 use ringswitch_dataplane::packet::{PortCounters, PortTotals};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView as Bridge, Fdb, PacketOut, PortEntry, Program, Snapshot, Upcall,
+    BridgePorts, BridgeView as Bridge, Fdb, PacketOut, PortEntry, Program, Snapshot, TableStats, TableTotals, Upcall,
 };
 use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
@@ -32,7 +32,7 @@ pub struct Switch {
     workers: Arc<Workers>,
     events: PortEvents,
     ports: BTreeMap<PortId, Opened>,
-    bridges: BTreeMap<usize, Learned>,
+    bridges: BTreeMap<usize, Kept>,
     version: u64,
 }
 
@@ -50,8 +50,9 @@ enum Device {
     Tap(TapPort),
 }
 
-struct Learned {
+struct Kept {
     fdb: Arc<Fdb>,
+    stats: Arc<TableStats>,
     aging: u32,
 }
 
@@ -62,6 +63,7 @@ impl Switch {
     /// When a worker cannot be started or bound to its CPU.
     pub fn start(settings: &Settings, allowed_cpus: &[usize], events: PortEvents) -> io::Result<Self> {
         let workers = Workers::start(options::workers(settings, allowed_cpus))?;
+        workers.wake_through(&events.waker());
         Ok(Self { workers, events, ports: BTreeMap::new(), bridges: BTreeMap::new(), version: 0 })
     }
 
@@ -75,7 +77,8 @@ impl Switch {
     fn entry(&self, bridge: usize, port: &PortView<'_>, old: &Snapshot) -> Option<Arc<PortEntry>> {
         let Opened { tx, counters, .. } = self.ports.get(&port.id)?;
         let (tx, counters) = (Arc::clone(tx), Arc::clone(counters));
-        let new = PortEntry { id: port.id, number: port.number, bridge, tx, counters, vlan: options::vlan(&port.vlan) };
+        let (id, number, vlan) = (port.id, port.number, options::vlan(&port.vlan));
+        let new = PortEntry { id, number, bridge, tx, counters, vlan, flags: port.flags };
         let same = old.port(port.id).filter(|old| old.is_same(&new)).cloned();
         Some(same.unwrap_or_else(|| Arc::new(new)))
     }
@@ -85,14 +88,15 @@ impl Switch {
 fn bridge_view(
     version: u64,
     program: &Program,
-    fdb: &Arc<Fdb>,
+    kept: &Kept,
     ports: BridgePorts,
     old: Option<&Arc<Bridge>>,
 ) -> Arc<Bridge> {
     let is_same =
-        |old: &&Arc<Bridge>| old.program.is_same(program) && Arc::ptr_eq(&old.fdb, fdb) && *old.ports == ports;
+        |old: &&Arc<Bridge>| old.program.is_same(program) && Arc::ptr_eq(&old.fdb, &kept.fdb) && *old.ports == ports;
     let same = old.filter(is_same).cloned();
-    same.unwrap_or_else(|| Arc::new(Bridge::new(version, program.clone(), Arc::clone(fdb), Arc::new(ports))))
+    let (fdb, stats) = (Arc::clone(&kept.fdb), Arc::clone(&kept.stats));
+    same.unwrap_or_else(|| Arc::new(Bridge::new(version, program.clone(), fdb, Arc::new(ports), stats)))
 }
 
 impl Drop for Switch {
@@ -171,7 +175,8 @@ impl Dataplane for Switch {
     }
 
     fn add_bridge(&mut self, bridge: usize, learning: Learning) {
-        self.bridges.insert(bridge, Learned { fdb: Arc::new(Fdb::new(learning.capacity)), aging: learning.aging });
+        let (fdb, stats) = (Arc::new(Fdb::new(learning.capacity)), Arc::new(TableStats::new(self.workers.count())));
+        self.bridges.insert(bridge, Kept { fdb, stats, aging: learning.aging });
     }
 
     fn set_bridge(&mut self, bridge: usize, learning: Learning) {
@@ -236,7 +241,7 @@ impl Dataplane for Switch {
         let mut snapshot = Snapshot::default();
         let mut version = self.version;
         for (index, bridge) in view.bridges.iter().enumerate() {
-            let view = bridge.as_ref().zip(self.bridges.get(&index)).map(|(bridge, learned)| {
+            let view = bridge.as_ref().zip(self.bridges.get(&index)).map(|(bridge, kept)| {
                 let entries: Vec<_> = bridge.ports.iter().filter_map(|port| self.entry(index, port, &old)).collect();
                 let ports = BridgePorts::new(entries.iter().map(|entry| &**entry));
                 for entry in entries {
@@ -245,7 +250,7 @@ impl Dataplane for Switch {
                     snapshot.ports[place] = Some(entry);
                 }
                 version += 1;
-                bridge_view(version, bridge.program, &learned.fdb, ports, old.bridge(index))
+                bridge_view(version, bridge.program, kept, ports, old.bridge(index))
             });
             snapshot.bridges.push(view);
         }
@@ -265,10 +270,16 @@ impl Dataplane for Switch {
     }
 
     fn take_upcalls(&mut self) -> Vec<Upcall> {
-        Vec::new()
+        self.workers.take_upcalls()
     }
 
-    fn packet_out(&mut self, _bridge: usize, _packet: PacketOut) {}
+    fn packet_out(&mut self, bridge: usize, packet: PacketOut) {
+        self.workers.inject(bridge, packet);
+    }
+
+    fn table_totals(&self, bridge: usize, table: u8) -> TableTotals {
+        self.bridges.get(&bridge).map(|kept| kept.stats.totals(table)).unwrap_or_default()
+    }
 
     fn lanes(&self) -> usize {
         self.workers.count()

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use ringswitch_dataplane::flow::grammar;
 use ringswitch_dataplane::mem::{GuestMemory, Mapping, Region};
 use ringswitch_dataplane::packet::{BATCH, PortCounters};
-use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Fdb, PortEntry, Program, Snapshot, VlanMode};
+use ringswitch_dataplane::pipeline::{
+    BridgePorts, BridgeView, Fdb, PortEntry, PortFlags, Program, Snapshot, TableStats, VlanMode,
+};
 use ringswitch_dataplane::port::vhost::driver::{Driver, Piece, ring_bytes};
 use ringswitch_dataplane::port::vhost::{RingFault, RingFeatures, open_rx, open_tx};
 use ringswitch_dataplane::port::{PortId, QueueHost, TxQueues};
@@ -111,15 +113,16 @@ fn run(case: &Case, passes: usize) -> (f64, u64) {
         tx.replace(0, Some(Box::new(open_tx(guest.rx.setup(&guest.fault)).expect("a good ring"))));
         workers.attach_rx(id, 0, Box::new(open_rx(guest.tx.setup(&guest.fault)).expect("a good ring")));
         let counters = Arc::new([PortCounters::default()]);
-        let vlan = VlanMode::default();
-        entries.push(Some(Arc::new(PortEntry { id, number: number as u32 + 1, bridge: 0, tx, counters, vlan })));
+        let (vlan, flags) = (VlanMode::default(), PortFlags::default());
+        let number = number as u32 + 1;
+        entries.push(Some(Arc::new(PortEntry { id, number, bridge: 0, tx, counters, vlan, flags })));
     }
     let mut program = Program::default();
     for rule in case.rules.lines() {
         program.tables.insert(grammar::parse_flow(rule.trim(), &()).expect("a flow"), 0, 1);
     }
     let ports = Arc::new(BridgePorts::new(entries.iter().flatten().map(|entry| &**entry)));
-    let view = BridgeView::new(1, program, Arc::new(Fdb::new(200_000)), ports);
+    let view = BridgeView::new(1, program, Arc::new(Fdb::new(200_000)), ports, Arc::new(TableStats::new(1)));
     workers.publish(Snapshot { epoch: 0, ports: entries, bridges: vec![Some(Arc::new(view))] });
     // Guest 1 makes itself known.
     let mut hello = frame(case.size, 0, case.vary);

@@ -82,7 +82,7 @@ fn measure(name: &str, mask: &Mask, count: u64) {
     let mut cache = FlowCache::new((count as usize * 5 / 4).max(64 * 1024), mask);
     for number in 0..count {
         let (packed, hash) = cache.pack(&key(number));
-        cache.insert(hash, &packed, Verdict::Rule(RuleId(number as u32)));
+        cache.insert(hash, &packed, Verdict::rule(RuleId(number as u32)));
     }
     // Keys come in an order that no prefetcher can guess, from a buffer that is the same for all counts.
     let mut state = 1_u64;
@@ -95,7 +95,7 @@ fn measure(name: &str, mask: &Mask, count: u64) {
     // Few enough to stay in the second level of cache, as the keys of a batch do.
     let (rounds, mut hits, mut best, mut best_pack) = (400, 0, f64::MAX, f64::MAX);
     let (mut hashes, mut packed) = ([0; BATCH], [PackedKey::default(); BATCH]);
-    let mut verdicts = [None; BATCH];
+    let mut verdicts = [Verdict::UNKNOWN; BATCH];
     for _ in 0..rounds {
         hits = 0;
         let start = Instant::now();
@@ -104,7 +104,7 @@ fn measure(name: &str, mask: &Mask, count: u64) {
                 hashes[at] = cache.shape().pack_into(&batch[at], &mut packed[at]);
             }
             cache.probe_batch(&hashes, &packed, &mut verdicts);
-            hits += verdicts.iter().filter(|verdict| verdict.is_some()).count();
+            hits += verdicts.iter().filter(|verdict| verdict.is_known()).count();
         }
         best = best.min(start.elapsed().as_nanos() as f64 / keys.len() as f64);
         let start = Instant::now();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ringswitch_dataplane::flow::{Flow, Mask};
 use ringswitch_dataplane::packet::{BATCH, PacketBatch, PortCounters, PortTotals};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, Program, Snapshot, VlanMode,
+    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, PortFlags, Program, Snapshot, TableStats, VlanMode,
 };
 use ringswitch_dataplane::port::vhost::{RxRing, TxRing, open_rx, open_tx};
 use ringswitch_dataplane::port::{PortId, RxQueue, TxQueues};
@@ -36,6 +36,7 @@ impl Switch {
                 tx: Arc::new(TxQueues::new(1)),
                 counters: Arc::new([PortCounters::default()]),
                 vlan: VlanMode::default(),
+                flags: PortFlags::default(),
             }))
         };
         let snapshot = Snapshot { ports: (0..guests.len()).map(entry).collect(), ..Snapshot::default() };
@@ -52,7 +53,13 @@ impl Switch {
         flows.into_iter().for_each(|flow| _ = program.tables.insert(flow, 0, 1));
         self.version += 1;
         let ports = BridgePorts::new(self.snapshot.ports.iter().flatten().map(|entry| &**entry));
-        let view = BridgeView::new(self.version, program, Arc::new(Fdb::new(64)), Arc::new(ports));
+        let view = BridgeView::new(
+            self.version,
+            program,
+            Arc::new(Fdb::new(64)),
+            Arc::new(ports),
+            Arc::new(TableStats::new(1)),
+        );
         self.snapshot.bridges = vec![Some(Arc::new(view))];
     }
 

@@ -222,13 +222,13 @@ fn learns(rule: &Rule) -> Vec<(u8, u64)> {
 
 /// When the flow goes by itself, if its packets stop now.
 fn expiry_ms(rule: &Rule) -> Option<u64> {
-    let idle = u64::from(rule.flow.idle_timeout) * 1000;
+    let idle = u64::from(rule.timeouts().0) * 1000;
     let idle = (idle > 0).then(|| rule.totals().used_ms + idle);
     idle.into_iter().chain(hard_expiry_ms(rule)).min()
 }
 
 fn hard_expiry_ms(rule: &Rule) -> Option<u64> {
-    let hard = u64::from(rule.flow.hard_timeout) * 1000;
+    let hard = u64::from(rule.timeouts().1) * 1000;
     (hard > 0).then(|| rule.modified_ms.load(Relaxed) + hard)
 }
 

@@ -40,8 +40,12 @@ impl Editor<'_> {
             return Err(OfError::OFPMMFC_OUT_OF_BANDS);
         }
         let meters = &mut self.bridge.program.meters;
-        let created_ms = meters.get(&meter.id).map_or(self.now_ms, |old| old.created_ms);
-        meters.insert(meter.id, Arc::new(MeterEntry { meter, created_ms }));
+        let id = meter.id;
+        let entry = match meters.get(&id) {
+            Some(old) => old.modified(meter),
+            None => MeterEntry::new(meter, self.now_ms),
+        };
+        meters.insert(id, Arc::new(entry));
         Ok(())
     }
 

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use ringswitch_dataplane::flow::Mac;
 use ringswitch_dataplane::packet::PortTotals;
-use ringswitch_dataplane::pipeline::{PacketOut, Program, Upcall};
+use ringswitch_dataplane::pipeline::{PacketOut, PortFlags, Program, TableTotals, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use tracing::{info, warn};
 
@@ -76,8 +76,8 @@ pub struct PortView<'a> {
     pub number: u32,
     /// The VLANs it carries.
     pub vlan: Vlan,
-    /// What controllers said about it, bits of [`crate::openflow::stats::Port`].
-    pub config: u32,
+    /// What controllers forbid it.
+    pub flags: PortFlags,
 }
 
 /// A learned or static address, as the dataplane has it.
@@ -166,6 +166,8 @@ pub trait Dataplane {
     fn take_upcalls(&mut self) -> Vec<Upcall>;
     /// Sends a packet through a bridge.
     fn packet_out(&mut self, bridge: usize, packet: PacketOut);
+    /// What a table of the bridge was asked, and how often it knew.
+    fn table_totals(&self, bridge: usize, table: u8) -> TableTotals;
 
     /// Workers there are: lanes of every counter.
     fn lanes(&self) -> usize;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ringswitch_dataplane::pipeline::Program;
+use ringswitch_dataplane::pipeline::{PortFlags, Program};
 use ringswitch_dataplane::port::{MAX_PORTS, PortId};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 
 use super::{BridgeView, Name, PortView};
 use crate::flows::Ports;
 use crate::model::{Port, Settings};
-use crate::openflow::stats::TableDesc;
+use crate::openflow::stats::{Port as PortDesc, TableDesc};
 use crate::report::LOCAL;
 
 /// Highest OpenFlow number of a port; above are reserved ones (`OFPP_MAX` of OpenFlow 1.0).
@@ -209,6 +209,23 @@ impl State {
 
 impl PortSlot {
     fn view(&self) -> PortView<'_> {
-        PortView { id: self.id, name: &self.name, number: self.number, vlan: self.spec.vlan(), config: self.config }
+        PortView {
+            id: self.id,
+            name: &self.name,
+            number: self.number,
+            vlan: self.spec.vlan(),
+            flags: flags_of(self.config),
+        }
+    }
+}
+
+/// What controllers forbid a port; one that they turned off neither receives nor sends.
+fn flags_of(config: u32) -> PortFlags {
+    let is_set = |bits: u32| config & bits != 0;
+    PortFlags {
+        no_recv: is_set(PortDesc::NO_RECV | PortDesc::PORT_DOWN),
+        no_fwd: is_set(PortDesc::NO_FWD | PortDesc::PORT_DOWN),
+        no_flood: is_set(PortDesc::NO_FLOOD),
+        no_packet_in: is_set(PortDesc::NO_PACKET_IN),
     }
 }

@@ -64,13 +64,16 @@ impl<D: Dataplane> Engine<D> {
     /// When there is no such bridge.
     pub fn table_stats(&self, bridge: usize) -> Result<Vec<TableStats>, OfError> {
         let slot = self.served_bridge(bridge)?;
-        let stats = |table| TableStats {
-            table,
-            name: table_name(table),
-            max_entries: max_entries(slot),
-            active: active(&slot.program.tables, table),
-            lookups: 0,
-            matched: 0,
+        let stats = |table| {
+            let totals = self.dataplane.table_totals(bridge, table);
+            TableStats {
+                table,
+                name: table_name(table),
+                max_entries: max_entries(slot),
+                active: active(&slot.program.tables, table),
+                lookups: totals.lookups,
+                matched: totals.matches,
+            }
         };
         Ok((0..TABLES).map(stats).collect())
     }
@@ -142,12 +145,15 @@ impl<D: Dataplane> Engine<D> {
             });
         }
         let now = coarse_ms();
-        let stats = |entry: &Arc<MeterEntry>| MeterStats {
-            meter: entry.meter.id,
-            flows: used.get(&entry.meter.id).copied().unwrap_or(0),
-            duration: Duration::from_millis(now.saturating_sub(entry.created_ms)),
-            bands: entry.meter.bands.iter().map(|_| Count::default()).collect(),
-            ..MeterStats::default()
+        let stats = |entry: &Arc<MeterEntry>| {
+            let totals = entry.totals();
+            MeterStats {
+                meter: entry.meter.id,
+                flows: used.get(&entry.meter.id).copied().unwrap_or(0),
+                count: Count { packets: totals.packets, bytes: totals.bytes },
+                duration: Duration::from_millis(now.saturating_sub(entry.created_ms)),
+                bands: totals.bands.iter().map(|&(packets, bytes)| Count { packets, bytes }).collect(),
+            }
         };
         Ok(meters(program, meter)?.into_iter().map(stats).collect())
     }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use ringswitch_dataplane::pipeline::{PacketOut, Upcall};
+use ringswitch_dataplane::pipeline::{PacketOut, TableTotals, Upcall};
 
 use super::*;
 
@@ -30,6 +30,10 @@ impl Dataplane for Recorder {
     }
 
     fn packet_out(&mut self, _: usize, _: PacketOut) {}
+
+    fn table_totals(&self, _: usize, _: u8) -> TableTotals {
+        TableTotals::default()
+    }
 
     fn open_port(&mut self, id: PortId, name: &str, port: &Port) -> Result<(), String> {
         let path = port.settings.text("path").unwrap_or("local");

@@ -122,7 +122,6 @@ fn numbers(it: &mut FlowEntry, more: &mut Numbers, form: Form, wire: &mut impl L
             wire.b16(&mut more.flags)?;
             wire.b16(&mut it.flow.importance)?;
             wire.gap::<2>()?;
-            wire.gap::<2>()?;
         }
     }
     wire.b64(&mut it.flow.cookie)?;

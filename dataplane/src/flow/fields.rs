@@ -206,7 +206,7 @@ fields! {
     /// Ethernet source.
     ETH_SRC = "dl_src" ["eth_src"], Field::DL_SRC, 48, 6, oxm(4), None, nxm(2), true, true, Needs::Nothing;
     /// Ethernet type behind the tags.
-    ETH_TYPE = "dl_type" ["eth_type"], Field::DL_TYPE, 16, 2, oxm(5), None, nxm(3), false, false, Needs::Nothing;
+    ETH_TYPE = "dl_type" ["eth_type"], Field::DL_TYPE, 16, 2, oxm(5), None, nxm(3), false, true, Needs::Nothing;
     /// The whole VLAN tag with bit 0x1000 for "there is one".
     VLAN_TCI = "vlan_tci" [], Field::VLAN_TCI, 16, 2, None, None, nxm(4), true, true, Needs::Nothing;
     /// VLAN id with bit 0x1000 for "there is a tag".
@@ -220,7 +220,7 @@ fields! {
     /// ECN.
     IP_ECN = "nw_ecn" ["ip_ecn"], part(Field::NW_TOS, 0, 2), 2, 1, oxm(9), None, nicira(28), false, true, Needs::Ip;
     /// IP protocol.
-    IP_PROTO = "nw_proto" ["ip_proto"], Field::NW_PROTO, 8, 1, oxm(10), None, nxm(6), false, false, Needs::Ip;
+    IP_PROTO = "nw_proto" ["ip_proto"], Field::NW_PROTO, 8, 1, oxm(10), None, nxm(6), false, true, Needs::Ip;
     /// IPv4 source.
     IPV4_SRC = "nw_src" ["ip_src", "ipv4_src"], Field::NW_SRC, 32, 4, oxm(11), None, nxm(7), true, true, Needs::Ipv4;
     /// IPv4 destination.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::Action;
+use super::{Action, Mask, group_reads};
 
 /// Highest number of a group; above are reserved ones.
 pub const GROUP_MAX: u32 = 0xffff_ff00;
@@ -73,6 +73,8 @@ pub struct GroupEntry {
     pub created_ms: u64,
     /// A lane per worker.
     pub stats: Arc<[GroupLane]>,
+    /// What it looks at.
+    pub reads: Mask,
 }
 
 /// One worker's counts of a group. Written by that worker only.
@@ -115,7 +117,7 @@ impl GroupEntry {
             buckets: group.buckets.iter().map(|_| CountLane::default()).collect(),
         };
         let stats = (0..lanes).map(|_| lane()).collect();
-        Self { group, created_ms, stats }
+        Self { reads: group_reads(&group), group, created_ms, stats }
     }
 }
 

@@ -35,6 +35,21 @@ pub struct Field {
     pub bits: u8,
 }
 
+/// Bits of [`Field::HEADERS`].
+pub mod headers {
+    /// What [`Field::DL_TYPE`](super::Field::DL_TYPE) says follows: IPv4, IPv6 with all its extension headers, ARP, an MPLS label, or
+    /// a provider backbone tag with the customer's addresses.
+    pub const NETWORK: u64 = 1;
+    /// TCP, UDP, SCTP, ICMP or ICMPv6: `tp_src` and `tp_dst` are in the frame.
+    pub const TRANSPORT: u64 = 2;
+    /// A neighbour solicitation or advertisement with its target.
+    pub const ND: u64 = 4;
+    /// Its option with the source link-layer address.
+    pub const ND_SLL: u64 = 8;
+    /// Its option with the target link-layer address.
+    pub const ND_TLL: u64 = 16;
+}
+
 const fn field(word: u8, shift: u8, bits: u8) -> Field {
     Field { word, shift, bits }
 }
@@ -92,9 +107,12 @@ impl Field {
     pub const ND_TARGET: Self = field(12, 0, 64);
     /// Low half.
     pub const ND_TARGET_LOW: Self = field(13, 0, 64);
-    /// The I-SID of a provider backbone tag (24 bits), UCA above it, and above that a bit that says that the tag is there.
+    /// The I-SID of a provider backbone tag (24 bits), UCA above it, and above that a bit that says that the tag is there
+    /// (0x200_0000).
     pub const PBB: Self = field(14, 0, 32);
-    // Word 15 is free. What follows is no frame's.
+    /// Which headers are whole and sound, see [`headers`]: actions leave the others alone. No rule names it.
+    pub const HEADERS: Self = field(15, 0, 8);
+    // What follows is no frame's.
     /// Tunnel id.
     pub const TUN_ID: Self = field(16, 0, 64);
     /// OpenFlow metadata.

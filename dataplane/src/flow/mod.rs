@@ -1,7 +1,9 @@
 //! Flows: the key of a packet, which bits of it count, what to do, and the tables that find the rule.
 
 mod action;
+mod change;
 mod check;
+mod conjunction;
 mod fields;
 mod filter;
 pub mod grammar;
@@ -9,6 +11,7 @@ mod group;
 mod key;
 mod meter;
 mod misuse;
+mod reads;
 mod rule;
 mod shape;
 mod slab;
@@ -20,13 +23,16 @@ pub use action::{
     Action, Bundle, Controller, HashFields, LOCAL_PORT, Learn, LearnSource, LearnSpec, LearnTarget, LinkAlgorithm, Mac,
     Multipath, Subfield, reason,
 };
+pub use change::{Change, TAGGED};
 pub use check::{Checker, MAX_DEPTH, Place, check};
+pub use conjunction::Dimension;
 pub use fields::{FieldId, FieldInfo, Needs};
 pub use filter::Filter;
 pub use group::{Bucket, CountLane, GROUP_MAX, Group, GroupEntry, GroupKind, GroupLane, Groups, Selection, WATCH_ANY};
-pub use key::{FRAME_WORDS, Field, FlowKey, KEY_WORDS, Mask};
-pub use meter::{Band, BandKind, METER_CONTROLLER, METER_MAX, METER_SLOWPATH, Meter, MeterEntry, Meters};
+pub use key::{FRAME_WORDS, Field, FlowKey, KEY_WORDS, Mask, headers};
+pub use meter::{Band, BandKind, METER_CONTROLLER, METER_MAX, METER_SLOWPATH, Meter, MeterEntry, MeterTotals, Meters};
 pub use misuse::Misuse;
+pub use reads::{change_reads, group_reads, hash_fields, is_of_frame, is_plain, reads};
 pub use rule::{DEFAULT_PRIORITY, Flow, FlowFlags, Match, Rule, RuleId, RuleLane, RuleTotals};
 pub use shape::{KeyShape, PackedKey};
 pub use suggest::near_miss;

@@ -1,7 +1,7 @@
 //! A flow as an operator states it, and the same flow installed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::{Action, Field, FlowKey, KEY_WORDS, Mask};
 
@@ -102,7 +102,8 @@ impl Flow {
     /// True when it goes by itself some day.
     #[must_use]
     pub fn times_out(&self) -> bool {
-        self.idle_timeout > 0 || self.hard_timeout > 0
+        let ends = |action: &Action| matches!(action, Action::FinTimeout { .. });
+        self.idle_timeout > 0 || self.hard_timeout > 0 || self.actions.iter().any(ends)
     }
 }
 
@@ -134,6 +135,7 @@ pub struct RuleLane {
     packets: AtomicU64,
     bytes: AtomicU64,
     used_ms: AtomicU64,
+    finished: AtomicBool,
 }
 
 impl RuleLane {
@@ -143,6 +145,11 @@ impl RuleLane {
         self.packets.store(self.packets.load(Relaxed) + packets, Relaxed);
         self.bytes.store(self.bytes.load(Relaxed) + bytes, Relaxed);
         self.used_ms.store(now_ms, Relaxed);
+    }
+
+    /// A connection ended that the rule decided: its `fin_timeout` holds from now on.
+    pub fn finish(&self) {
+        self.finished.store(true, Relaxed);
     }
 }
 
@@ -162,6 +169,22 @@ impl Rule {
     #[must_use]
     pub fn changed(&self, flow: Flow, now_ms: u64, stats: Arc<[RuleLane]>) -> Self {
         Self { id: self.id, flow, created_ms: self.created_ms, modified_ms: now_ms.into(), stats }
+    }
+
+    /// Its idle and hard time-outs in seconds, 0 for none: those it was given, or shorter ones of `fin_timeout` once a
+    /// connection ended.
+    #[must_use]
+    pub fn timeouts(&self) -> (u16, u16) {
+        let mut timeouts = (self.flow.idle_timeout, self.flow.hard_timeout);
+        if self.stats.iter().any(|lane| lane.finished.load(Relaxed)) {
+            let shorter = |now: u16, fin: u16| if now == 0 || (fin > 0 && fin < now) { fin } else { now };
+            for action in &self.flow.actions {
+                if let Action::FinTimeout { idle, hard } = *action {
+                    timeouts = (shorter(timeouts.0, idle), shorter(timeouts.1, hard));
+                }
+            }
+        }
+        timeouts
     }
 
     /// Adds the lanes up.

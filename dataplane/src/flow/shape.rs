@@ -84,15 +84,27 @@ impl KeyShape {
     /// wait for each other. One more multiplication spreads the sum over all bits.
     #[inline(always)]
     pub fn pack_into(&self, key: &FlowKey, packed: &mut PackedKey) -> u64 {
+        self.hash_words(key, |at, word| packed.words[at] = word)
+    }
+
+    /// The hash alone.
+    #[inline(always)]
+    #[must_use]
+    pub fn hash(&self, key: &FlowKey) -> u64 {
+        self.hash_words(key, |_, _| {})
+    }
+
+    #[inline(always)]
+    fn hash_words(&self, key: &FlowKey, mut each: impl FnMut(usize, u64)) -> u64 {
         let mut sum = 0_u128;
         let mut at = 0;
         while at < self.count.min(KEY_WORDS) {
             // An odd last word is paired with one whose mask is zero.
-            for at in [at, at + 1] {
-                packed.words[at] = key.words[usize::from(self.index[at])] & self.masks[at];
-            }
-            let left = packed.words[at].wrapping_add(self.secrets[at]);
-            let right = packed.words[at + 1].wrapping_add(self.secrets[at + 1]);
+            let [left, right] = [at, at + 1].map(|at| key.words[usize::from(self.index[at])] & self.masks[at]);
+            each(at, left);
+            each(at + 1, right);
+            let left = left.wrapping_add(self.secrets[at]);
+            let right = right.wrapping_add(self.secrets[at + 1]);
             sum = sum.wrapping_add(u128::from(left) * u128::from(right));
             at += 2;
         }

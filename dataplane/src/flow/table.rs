@@ -11,7 +11,7 @@ use std::sync::Arc;
 use imbl::shared_ptr::DefaultSharedPtr;
 
 use super::slab::Slab;
-use super::{Action, Filter, Flow, FlowKey, KeyShape, Mask, Match, PackedKey, Rule, RuleId, RuleLane};
+use super::{Action, Filter, Flow, FlowKey, KeyShape, Mask, Match, Rule, RuleId, RuleLane, reads};
 
 /// Prioritised rules. See the file's head.
 #[derive(Clone)]
@@ -21,6 +21,10 @@ pub struct FlowTable {
     subtables: Arc<Vec<Arc<Subtable>>>,
     /// Rules with a timeout: nobody has to look at the others now and then.
     timed: imbl::OrdSet<RuleId>,
+    /// What rules' actions look at, and how many look at just that.
+    reads: imbl::HashMap<Mask, usize>,
+    /// Rules that are a dimension of a conjunction.
+    dimensions: imbl::OrdSet<RuleId>,
 }
 
 /// The rules that share a mask.
@@ -83,7 +87,13 @@ impl FlowTable {
     /// No rules.
     #[must_use]
     pub fn new() -> Self {
-        Self { rules: Slab::new(), subtables: Arc::new(Vec::new()), timed: imbl::OrdSet::new() }
+        Self {
+            rules: Slab::new(),
+            subtables: Arc::new(Vec::new()),
+            timed: imbl::OrdSet::new(),
+            reads: imbl::HashMap::new(),
+            dimensions: imbl::OrdSet::new(),
+        }
     }
 
     /// Rules there are.
@@ -122,10 +132,11 @@ impl FlowTable {
         self.rules.is_same(&other.rules) && Arc::ptr_eq(&self.subtables, &other.subtables)
     }
 
-    /// What any rule looks at.
+    /// What any rule looks at, to match and in its actions.
     #[must_use]
     pub fn union_mask(&self) -> Mask {
         let mut union = Mask::NONE;
+        self.reads.keys().for_each(|mask| union.union(mask));
         for subtable in &*self.subtables {
             union.union(subtable.shape.mask());
         }
@@ -150,6 +161,19 @@ impl FlowTable {
             }
         }
         Ok(best)
+    }
+
+    /// For each subtable, highest priority first: that priority, and its rules that match the key.
+    pub(super) fn matching<'a, 'k>(
+        &'a self,
+        key: &'k FlowKey,
+    ) -> impl Iterator<Item = (u16, impl Iterator<Item = &'a Arc<Rule>> + use<'a, 'k>)> + use<'a, 'k> {
+        self.subtables.iter().map(|subtable| (subtable.top_priority(), subtable.matching(key, &self.rules)))
+    }
+
+    /// True when some rule is a dimension of a conjunction.
+    pub(super) fn has_dimensions(&self) -> bool {
+        !self.dimensions.is_empty()
     }
 
     /// The rule with exactly this match and priority.
@@ -184,6 +208,10 @@ impl FlowTable {
 
     /// Puts another rule in the place of one with the same number, match and priority.
     pub fn exchange(&mut self, rule: Arc<Rule>) {
+        if let Some(old) = self.rules.rule(rule.id).cloned() {
+            self.unnote(&old);
+        }
+        self.note(&rule);
         self.rules.replace(rule);
     }
 
@@ -199,11 +227,10 @@ impl FlowTable {
         let id = replaced.as_ref().map_or_else(|| self.rules.next_id(), |old| old.id);
         let stats = stats(replaced.as_ref());
         let rule = Arc::new(Rule { id, flow, created_ms: now_ms, modified_ms: now_ms.into(), stats });
-        if rule.flow.times_out() {
-            self.timed.insert(id);
-        } else {
-            self.timed.remove(&id);
+        if let Some(old) = &replaced {
+            self.unnote(old);
         }
+        self.note(&rule);
         if replaced.is_some() {
             self.rules.replace(Arc::clone(&rule));
         } else {
@@ -222,8 +249,35 @@ impl FlowTable {
             Arc::new(old.changed(flow, old.created_ms, Arc::clone(&old.stats)))
         });
         let changed: Vec<_> = changed.collect();
-        changed.iter().for_each(|rule| self.rules.replace(Arc::clone(rule)));
+        changed.iter().for_each(|rule| self.exchange(Arc::clone(rule)));
         changed
+    }
+
+    /// Takes the rule into the lists of those with a timeout, with actions that look at something and so on.
+    fn note(&mut self, rule: &Rule) {
+        if rule.flow.times_out() {
+            self.timed.insert(rule.id);
+        }
+        if rule.flow.actions.iter().any(|action| matches!(action, Action::Conjunction { .. })) {
+            self.dimensions.insert(rule.id);
+        }
+        let mask = reads(&rule.flow.actions);
+        if !mask.is_empty() {
+            *self.reads.entry(mask).or_default() += 1;
+        }
+    }
+
+    fn unnote(&mut self, rule: &Rule) {
+        self.timed.remove(&rule.id);
+        self.dimensions.remove(&rule.id);
+        let mask = reads(&rule.flow.actions);
+        if let Some(count) = self.reads.get(&mask).copied() {
+            if count > 1 {
+                self.reads.insert(mask, count - 1);
+            } else {
+                self.reads.remove(&mask);
+            }
+        }
     }
 
     /// Removes the selected rules and returns them.
@@ -235,7 +289,7 @@ impl FlowTable {
     /// Removes the rule with this number.
     pub fn remove_id(&mut self, id: RuleId) -> Option<Arc<Rule>> {
         let rule = self.rules.remove(id)?;
-        self.timed.remove(&id);
+        self.unnote(&rule);
         let Flow { matches, priority, .. } = &rule.flow;
         self.change_subtable(&matches.mask, |subtable| subtable.unlink(&matches.key, id, *priority));
         Some(rule)
@@ -279,7 +333,7 @@ impl Subtable {
     }
 
     fn hash(&self, key: &FlowKey) -> u64 {
-        self.shape.pack_into(key, &mut PackedKey::default())
+        self.shape.hash(key)
     }
 
     /// The rule that matches the key: the one with this priority, or the one with the highest.
@@ -295,6 +349,16 @@ impl Subtable {
             next = chain.next.as_deref();
         }
         None
+    }
+
+    /// All rules that match the key, highest priority first.
+    fn matching<'a, 'k>(
+        &'a self,
+        key: &'k FlowKey,
+        rules: &'a Slab,
+    ) -> impl Iterator<Item = &'a Arc<Rule>> + use<'a, 'k> {
+        let entries = Chain::entries(self.chains.get(&self.hash(key)));
+        entries.filter_map(|(id, _)| rules.rule(id)).filter(|rule| rule.flow.matches.covers(key))
     }
 
     fn link(&mut self, key: &FlowKey, id: RuleId, priority: u16) {

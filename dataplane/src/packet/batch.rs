@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::backup::Shape;
 use super::{DropReason, HEADROOM, MAX_FRAME, TAIL_PIECES, Tally};
 use crate::mem::Span;
 
@@ -113,6 +114,28 @@ impl Packet {
         (self.tail_len, self.tail_count) = (0, 0);
     }
 
+    /// Cuts the frame to `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        if len >= self.len() {
+            return;
+        }
+        if len > usize::from(self.head_len) {
+            self.pull_tail();
+        }
+        self.head_len = len as u16;
+        (self.tail_len, self.tail_count) = (0, 0);
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        let Self { start, head_len, tail_len, tail_count, .. } = *self;
+        Shape { start, head_len, tail_len, tail_count }
+    }
+
+    pub(super) fn set_shape(&mut self, shape: Shape) {
+        let Shape { start, head_len, tail_len, tail_count } = shape;
+        (self.start, self.head_len, self.tail_len, self.tail_count) = (start, head_len, tail_len, tail_count);
+    }
+
     /// Makes room for `count` bytes in front (their contents are undefined); false when the headroom is used up.
     pub fn push_front(&mut self, count: usize) -> bool {
         if count > usize::from(self.start) {
@@ -131,6 +154,18 @@ impl Packet {
         self.start += count as u16;
         self.head_len -= count as u16;
         true
+    }
+
+    /// Appends zeros to a frame that is shorter than `len` and has no tail.
+    pub fn pad_to(&mut self, len: usize) {
+        let (start, head_len) = (usize::from(self.start), usize::from(self.head_len));
+        if self.tail_count > 0 || head_len >= len {
+            return;
+        }
+        if let Some(room) = self.head.get_mut(start + head_len..start + len) {
+            room.fill(0);
+            self.head_len = len as u16;
+        }
     }
 
     /// Fetches the head's first line for writing, ahead of use.

@@ -49,6 +49,18 @@ drop_reasons! {
     NobodyToFlood = "flood_nobody",
     /// dec_ttl reached zero.
     TtlExpired = "ttl_expired",
+    /// A meter's rate is used up.
+    Metered = "metered",
+    /// It went to controllers and nowhere else.
+    ToController = "to_controller",
+    /// It was for controllers, which get no more for now: the port sends too many, or control does not keep up.
+    UpcallLimit = "upcall_limit",
+    /// Its way through the tables is too long: resubmits, groups or clones without end, or a packet that they multiply.
+    TooComplex = "too_complex",
+    /// The group has no bucket that is alive, or is not there.
+    NoBucket = "no_bucket",
+    /// The port is set not to receive or not to send.
+    PortConfig = "port_config",
     /// An action needs a header that this packet does not have room for.
     NoHeadroom = "no_headroom",
     /// tx: the queue is full.

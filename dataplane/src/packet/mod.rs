@@ -4,10 +4,12 @@
 //! Trust: the head is private, so what was parsed is what is sent; the tail is foreign and never looked at.
 //! Neighbours: `port` fills and empties batches, `pipeline` parses and rewrites heads.
 
+mod backup;
 mod batch;
 mod counters;
 mod drop;
 
+pub use backup::Backup;
 pub use batch::{BATCH, Packet, PacketBatch, TxList};
 pub use counters::{PortCounters, PortTotals, Tally};
 pub use drop::DropReason;

@@ -1,13 +1,28 @@
-//! Act: runs a rule's actions on the packets it decided.
+//! Act: runs a rule's actions on the packets it decided, when all of them are plain; and what paths need to output and change.
 
 use std::ops::Range;
 
 use super::egress::{Context, Egress};
+use super::punt::Upcaller;
 use super::snapshot::{BridgeView, LOCAL_NUMBER, PortEntry};
+use super::walk::Room;
 use super::{normal, rewrite};
-use crate::flow::Action;
-use crate::packet::{DropReason, PacketBatch};
+use crate::flow::{Action, Field, FlowKey};
+use crate::packet::{BATCH, Backup, DropReason, PacketBatch};
 use crate::port::PortId;
+
+/// What only packets need that are more than forwarded.
+#[derive(Default)]
+pub(super) struct Slow {
+    /// The way to control.
+    pub upcaller: Upcaller,
+    /// For walks with a packet.
+    pub room: Room,
+    /// Packets that come back.
+    pub backup: Backup,
+    /// Which packets went on when copies were begun.
+    pub alive: Vec<u32>,
+}
 
 /// What one burst is: its packets, where they came in, what is in force.
 pub(super) struct Burst<'a> {
@@ -23,6 +38,28 @@ pub(super) struct Burst<'a> {
     pub egress: &'a mut Egress,
     /// Room for NORMAL.
     pub pairs: &'a mut normal::Pairs,
+    /// Where they really came in, when that was a port; `ingress` may be what rules believe.
+    pub origin: Option<PortId>,
+    /// Their keys as parsed, when rules look at more than the port.
+    pub keys: &'a [FlowKey; BATCH],
+    /// Lookups that walks in this burst may still make.
+    pub budget: u32,
+    /// Room for what is done seldom.
+    pub slow: &'a mut Slow,
+}
+
+impl Burst<'_> {
+    /// What rules see of packet `id` as it came in.
+    pub fn key(&self, id: usize) -> FlowKey {
+        let mut key = if self.bridge.only_port { FlowKey::default() } else { self.bridge.seen(&self.keys[id]) };
+        key.set(Field::IN_PORT, u64::from(self.ingress.number));
+        key
+    }
+
+    /// True when the port may make one more upcall.
+    pub fn may_punt(&mut self) -> bool {
+        !self.ingress.flags.no_packet_in && self.slow.upcaller.admits(self.origin, self.context.now_ms)
+    }
 }
 
 /// Runs `actions` on the packets with these indices; all were decided by the same rule.
@@ -34,7 +71,8 @@ pub(super) fn run(burst: &mut Burst, actions: &[Action], ids: Range<usize>) {
             Action::Output(number) => output(burst, *number, alive, &ids),
             Action::Local => output(burst, LOCAL_NUMBER, alive, &ids),
             Action::InPort => send_all(burst, burst.ingress.id, alive, &ids),
-            Action::Flood | Action::All => flood(burst, alive, &ids),
+            Action::Flood => flood(burst, burst.ingress.number, false, alive, &ids),
+            Action::All => flood(burst, burst.ingress.number, true, alive, &ids),
             Action::Normal => normal::forward(burst, alive, &ids, nth + 1 == actions.len()),
             change => alive = rewrite_all(burst, change, alive, &ids),
         }
@@ -43,7 +81,7 @@ pub(super) fn run(burst: &mut Burst, actions: &[Action], ids: Range<usize>) {
 
 /// One bit for each of `ids`.
 #[inline(always)]
-fn all(ids: &Range<usize>) -> u32 {
+pub(super) fn all(ids: &Range<usize>) -> u32 {
     ((1u64 << ids.end) - (1u64 << ids.start)) as u32
 }
 
@@ -62,7 +100,11 @@ fn output(burst: &mut Burst, number: u32, alive: u32, ids: &Range<usize>) {
     each(alive, ids).for_each(|id| burst.egress.note_drop(id, refused));
 }
 
-fn send_all(burst: &mut Burst, port: PortId, alive: u32, ids: &Range<usize>) {
+pub(super) fn send_all(burst: &mut Burst, port: PortId, alive: u32, ids: &Range<usize>) {
+    if burst.bridge.ports.is_mute(port) {
+        each(alive, ids).for_each(|id| burst.egress.note_drop(id, DropReason::PortConfig));
+        return;
+    }
     if alive == all(ids) {
         burst.egress.output_range(burst.context, burst.batch, ids.clone(), port);
         return;
@@ -72,15 +114,18 @@ fn send_all(burst: &mut Burst, port: PortId, alive: u32, ids: &Range<usize>) {
     }
 }
 
-fn flood(burst: &mut Burst, alive: u32, ids: &Range<usize>) {
+/// To all ports but the one with the number `from`; with `all`, also to those set to no-flood.
+pub(super) fn flood(burst: &mut Burst, from: u32, all: bool, alive: u32, ids: &Range<usize>) {
     each(alive, ids).for_each(|id| burst.egress.note_drop(id, DropReason::NobodyToFlood));
-    for port in burst.bridge.ports.all().filter(|&port| port != burst.ingress.id) {
+    let bridge = burst.bridge;
+    let except = bridge.ports.by_number(from);
+    for port in bridge.ports.flooded(all).filter(|&port| Some(port) != except) {
         send_all(burst, port, alive, ids);
     }
 }
 
 /// Rewrites each packet; returns which are still alive.
-fn rewrite_all(burst: &mut Burst, change: &Action, mut alive: u32, ids: &Range<usize>) -> u32 {
+pub(super) fn rewrite_all(burst: &mut Burst, change: &Action, mut alive: u32, ids: &Range<usize>) -> u32 {
     if each(alive, ids).any(|id| burst.egress.is_output(id)) {
         burst.egress.flush(burst.context, burst.batch);
     }

@@ -6,7 +6,8 @@
 //! Trust: packets choose the keys. The hash is secret ([`KeyShape::pack_into`]), so they cannot crowd one bucket, and a tag alone
 //! is never believed. Neighbours: the classifier asks and fills it; a new snapshot makes it forget.
 
-use crate::flow::{FlowKey, KEY_WORDS, KeyShape, Mask, PackedKey, RuleId};
+use super::path::{PathId, Paths};
+use crate::flow::{FRAME_WORDS, FlowKey, KEY_WORDS, KeyShape, Mask, PackedKey, RuleId};
 use crate::sys::cpu::prefetch;
 
 /// Entries when nothing else is said.
@@ -22,16 +23,65 @@ const LINE_WORDS: usize = 8;
 const GENERATION_BITS: u32 = 20;
 const TAG_BITS: u32 = 12;
 const VERDICT_SHIFT: u32 = GENERATION_BITS + TAG_BITS;
-/// The mark's verdict for "no rule matches"; no table has that many rules.
-const NO_RULE: u32 = u32::MAX;
 
-/// What is remembered about a key.
+/// What is known about a key, in one word: they are compared packet by packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// This rule decides.
+pub struct Verdict(u32);
+
+/// What a [`Verdict`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// This rule of table 0 decides, with actions that need nothing else.
     Rule(RuleId),
-    /// No rule matches.
+    /// No rule of table 0 matches, and nobody is told.
     NoRule,
+    /// What a walk through the tables led to.
+    Path(PathId),
+    /// Each packet has a walk of its own: it depends on more than the key.
+    Live,
+    /// Nothing is known.
+    Unknown,
+}
+
+/// Set in the words that are a path; no table has that many rules.
+const PATH: u32 = 1 << 31;
+
+impl Verdict {
+    /// No rule of table 0 matches, and nobody is told.
+    pub const NO_RULE: Self = Self(u32::MAX);
+    /// Each packet has a walk of its own.
+    pub const LIVE: Self = Self(u32::MAX - 1);
+    /// Nothing is known. Never remembered.
+    pub const UNKNOWN: Self = Self(u32::MAX - 2);
+
+    /// This rule decides.
+    #[must_use]
+    pub fn rule(id: RuleId) -> Self {
+        Self(id.0)
+    }
+
+    /// What a walk led to.
+    pub(super) fn path(PathId(path): PathId) -> Self {
+        Self(PATH | path)
+    }
+
+    /// True when something is known.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self != Self::UNKNOWN
+    }
+
+    #[inline(always)]
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Self::NO_RULE => Kind::NoRule,
+            Self::LIVE => Kind::Live,
+            Self::UNKNOWN => Kind::Unknown,
+            Self(rule) if rule & PATH == 0 => Kind::Rule(RuleId(rule)),
+            Self(path) => Kind::Path(PathId(path & !PATH)),
+        }
+    }
 }
 
 /// One worker's cache. See the file's head.
@@ -45,6 +95,8 @@ pub struct FlowCache {
     bucket_mask: usize,
     generation: u64,
     turn: usize,
+    /// The paths that verdicts name.
+    pub(super) paths: Paths,
 }
 
 /// Words that start on a cache line.
@@ -77,7 +129,8 @@ impl Lines {
 }
 
 impl FlowCache {
-    /// Room for at least `entries` keys (a power of two, at most [`MAX_ENTRIES`]), for rules that look at `mask`.
+    /// Room for at least `entries` keys (a power of two, at most [`MAX_ENTRIES`]), for rules that look at `mask`
+    /// ([`FRAME_WORDS`] words of it at most).
     #[must_use]
     pub fn new(entries: usize, mask: &Mask) -> Self {
         let entries = entries.clamp(WAYS, MAX_ENTRIES).next_power_of_two();
@@ -86,10 +139,11 @@ impl FlowCache {
             stride: stride(&shape),
             shape,
             marks: Lines::new(entries),
-            keys: Lines::new(entries * KEY_WORDS.next_power_of_two()),
+            keys: Lines::new(entries * FRAME_WORDS.next_power_of_two()),
             bucket_mask: entries / WAYS - 1,
             generation: 1,
             turn: 0,
+            paths: Paths::new(entries),
         }
     }
 
@@ -111,6 +165,7 @@ impl FlowCache {
 
     /// Forgets everything, by counting the generation up: O(1), but for once in a million times.
     pub fn invalidate(&mut self) {
+        self.paths.clear();
         self.generation += 1;
         if self.generation >> GENERATION_BITS != 0 {
             self.marks.words.fill(0);
@@ -136,22 +191,22 @@ impl FlowCache {
     /// What is known about the key.
     #[inline(always)]
     #[must_use]
-    pub fn probe(&self, hash: u64, key: &PackedKey) -> Option<Verdict> {
+    pub fn probe(&self, hash: u64, key: &PackedKey) -> Verdict {
         let home = self.home(hash);
         match self.confirm(home, key, self.candidates(home, hash)) {
-            None => self.probe_other(hash, key),
+            Verdict::UNKNOWN => self.probe_other(hash, key),
             found => found,
         }
     }
 
-    fn probe_other(&self, hash: u64, key: &PackedKey) -> Option<Verdict> {
+    fn probe_other(&self, hash: u64, key: &PackedKey) -> Verdict {
         let other = self.other(hash);
         self.confirm(other, key, self.candidates(other, hash))
     }
 
     /// [`probe`](Self::probe) for up to a batch; the memory of all is fetched before the first is looked at.
     #[inline]
-    pub fn probe_batch(&self, hashes: &[u64], keys: &[PackedKey], verdicts: &mut [Option<Verdict>]) {
+    pub fn probe_batch(&self, hashes: &[u64], keys: &[PackedKey], verdicts: &mut [Verdict]) {
         for &hash in hashes {
             self.prefetch(hash);
         }
@@ -167,7 +222,7 @@ impl FlowCache {
         }
         for (((&hash, key), &candidates), verdict) in hashes.iter().zip(keys).zip(&candidates).zip(verdicts) {
             *verdict = match self.confirm(self.home(hash), key, candidates) {
-                None => self.probe_other(hash, key),
+                Verdict::UNKNOWN => self.probe_other(hash, key),
                 found => found,
             };
         }
@@ -176,13 +231,9 @@ impl FlowCache {
     /// Remembers what was found for a key. Where both its buckets are full, an entry of its first makes way.
     pub fn insert(&mut self, hash: u64, key: &PackedKey, verdict: Verdict) {
         let (bucket, way) = self.place(hash, key);
-        let verdict = match verdict {
-            Verdict::Rule(id) => id.0,
-            Verdict::NoRule => NO_RULE,
-        };
         let (mark, entry, count) = (self.mark(hash), self.entry(bucket, way), self.shape.words());
         self.keys.slice_mut(entry, count).copy_from_slice(&key.words[..count]);
-        self.marks.slice_mut(bucket * WAYS + way, 1)[0] = u64::from(verdict) << VERDICT_SHIFT | mark;
+        self.marks.slice_mut(bucket * WAYS + way, 1)[0] = u64::from(verdict.0) << VERDICT_SHIFT | mark;
     }
 
     /// Where the key is, or a free place, or one in turn.
@@ -213,16 +264,16 @@ impl FlowCache {
     }
 
     #[inline(always)]
-    fn confirm(&self, bucket: usize, key: &PackedKey, mut candidates: u8) -> Option<Verdict> {
+    fn confirm(&self, bucket: usize, key: &PackedKey, mut candidates: u8) -> Verdict {
         while candidates != 0 {
             let way = candidates.trailing_zeros() as usize;
             if self.is_key(bucket, way, key) {
-                let verdict = (self.marks.word(bucket * WAYS + way) >> VERDICT_SHIFT) as u32;
-                return Some(if verdict == NO_RULE { Verdict::NoRule } else { Verdict::Rule(RuleId(verdict)) });
+                let mark = self.marks.word(bucket * WAYS + way);
+                return Verdict((mark >> VERDICT_SHIFT) as u32);
             }
             candidates &= candidates - 1;
         }
-        None
+        Verdict::UNKNOWN
     }
 
     #[inline(always)]
@@ -287,13 +338,14 @@ mod tests {
         let mut cache = FlowCache::new(4096, &mask());
         for number in 0..4096 {
             let (packed, hash) = cache.pack(&key(number));
-            cache.insert(hash, &packed, Verdict::Rule(RuleId(number as u32)));
+            cache.insert(hash, &packed, Verdict::rule(RuleId(number as u32)));
         }
         let mut known = 0;
         for number in 0..8192 {
             let (packed, hash) = cache.pack(&key(number));
-            if let Some(verdict) = cache.probe(hash, &packed) {
-                assert_eq!(verdict, Verdict::Rule(RuleId(number as u32)));
+            let verdict = cache.probe(hash, &packed);
+            if verdict.is_known() {
+                assert_eq!(verdict, Verdict::rule(RuleId(number as u32)));
                 known += 1;
             }
         }
@@ -305,14 +357,14 @@ mod tests {
         let mut cache = FlowCache::new(64, &mask());
         let keys: Vec<_> = (0..32).map(|number| cache.pack(&key(number))).collect();
         for (packed, hash) in &keys[..16] {
-            cache.insert(*hash, packed, Verdict::NoRule);
+            cache.insert(*hash, packed, Verdict::NO_RULE);
         }
         let (packed, hashes): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
-        let mut verdicts = [None; 32];
+        let mut verdicts = [Verdict::UNKNOWN; 32];
         cache.probe_batch(&hashes, &packed, &mut verdicts);
         for number in 0..32 {
             assert_eq!(verdicts[number], cache.probe(hashes[number], &packed[number]));
-            assert_eq!(verdicts[number], (number < 16).then_some(Verdict::NoRule));
+            assert_eq!(verdicts[number], if number < 16 { Verdict::NO_RULE } else { Verdict::UNKNOWN });
         }
     }
 
@@ -320,26 +372,26 @@ mod tests {
     fn new_rules_make_it_forget_also_after_a_million_changes() {
         let mut cache = FlowCache::new(64, &mask());
         let (packed, hash) = cache.pack(&key(1));
-        cache.insert(hash, &packed, Verdict::Rule(RuleId(1)));
+        cache.insert(hash, &packed, Verdict::rule(RuleId(1)));
         for _ in 0..1 << GENERATION_BITS {
             cache.invalidate();
-            assert_eq!(cache.probe(hash, &packed), None);
+            assert_eq!(cache.probe(hash, &packed), Verdict::UNKNOWN);
         }
-        cache.insert(hash, &packed, Verdict::Rule(RuleId(2)));
-        assert_eq!(cache.probe(hash, &packed), Some(Verdict::Rule(RuleId(2))));
-        cache.insert(hash, &packed, Verdict::NoRule);
-        assert_eq!(cache.probe(hash, &packed), Some(Verdict::NoRule), "the same key is one entry");
+        cache.insert(hash, &packed, Verdict::rule(RuleId(2)));
+        assert_eq!(cache.probe(hash, &packed), Verdict::rule(RuleId(2)));
+        cache.insert(hash, &packed, Verdict::NO_RULE);
+        assert_eq!(cache.probe(hash, &packed), Verdict::NO_RULE, "the same key is one entry");
     }
 
     #[test]
     fn under_an_empty_mask_all_packets_are_one_entry() {
         let mut cache = FlowCache::new(64, &Mask::NONE);
         let (packed, hash) = cache.pack(&key(1));
-        cache.insert(hash, &packed, Verdict::Rule(RuleId(5)));
+        cache.insert(hash, &packed, Verdict::rule(RuleId(5)));
         let (packed, hash) = cache.pack(&key(2));
-        assert_eq!(cache.probe(hash, &packed), Some(Verdict::Rule(RuleId(5))));
+        assert_eq!(cache.probe(hash, &packed), Verdict::rule(RuleId(5)));
         cache.reshape(&mask());
         let (packed, hash) = cache.pack(&key(2));
-        assert_eq!(cache.probe(hash, &packed), None);
+        assert_eq!(cache.probe(hash, &packed), Verdict::UNKNOWN);
     }
 }

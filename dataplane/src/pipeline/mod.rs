@@ -1,8 +1,10 @@
 //! The pipeline: parse, classify, act; functions over a batch, and the snapshot they read.
 //!
 //! ```text
-//! rx -> batch -> parse (as deep as rules look) -> classify (port verdict | cache | table walk) -> act -> egress -> tx
+//! rx -> batch -> parse (as deep as rules look) -> classify (port verdict | cache | walk) -> act or run -> egress -> tx
 //! ```
+//! A rule of the first table whose actions are plain is run as it stands (`act`). Everything else OpenFlow knows is worked out
+//! by a walk through the tables (`walk`), once for all packets with the same key, and kept as a list of steps (`path`, `run`).
 //!
 //! Trust: heads are private copies, their bytes are hostile. Neighbours: `worker` calls [`Pipeline::process`] once per
 //! batch; control builds the [`Snapshot`].
@@ -12,21 +14,37 @@ mod cache;
 mod classify;
 mod egress;
 mod fdb;
+mod live;
 mod normal;
 mod parse;
+mod path;
+mod punt;
+mod record;
 mod rewrite;
+mod run;
 mod snapshot;
+mod stats;
 mod upcall;
+mod walk;
 
 pub use cache::{DEFAULT_ENTRIES, FlowCache, MAX_ENTRIES, Verdict};
 pub use classify::Lookups;
 pub use fdb::{Fdb, FdbEntry, FdbStats};
-pub use snapshot::{BridgePorts, BridgeView, LOCAL_NUMBER, Native, PortEntry, Program, Snapshot, VlanMode, VlanSet};
+pub use punt::Upcalls;
+pub use snapshot::{
+    BridgePorts, BridgeView, LOCAL_NUMBER, NOWHERE, Native, PortEntry, PortFlags, Program, Snapshot, VlanMode, VlanSet,
+};
+pub use stats::{TableStats, TableTotals};
 pub use upcall::{Continuation, Learned, PacketIn, PacketOut, Upcall};
 
-use act::Burst;
+use std::ops::Range;
+use std::sync::Arc;
+
+use act::{Burst, Slow};
+use cache::Kind;
 use classify::Classifier;
 use egress::{Context, Egress};
+use path::Paths;
 
 use crate::packet::{BATCH, DropReason, Packet, PacketBatch};
 use crate::sys::clock;
@@ -37,13 +55,15 @@ pub struct Pipeline {
     classifier: Classifier,
     egress: Egress,
     pairs: normal::Pairs,
+    slow: Slow,
 }
 
 impl Pipeline {
     /// For the worker that counts in lane `lane`.
     #[must_use]
     pub fn new(lane: usize) -> Self {
-        Self { lane, classifier: Classifier::default(), egress: Egress::default(), pairs: [None; BATCH] }
+        let (classifier, egress, slow) = (Classifier::default(), Egress::default(), Slow::default());
+        Self { lane, classifier, egress, pairs: [None; BATCH], slow }
     }
 
     /// Sets the cache of a bridge and returns the one it had.
@@ -55,6 +75,12 @@ impl Pipeline {
     #[must_use]
     pub fn lookups(&self) -> Lookups {
         self.classifier.lookups
+    }
+
+    /// Where its upcalls can be taken.
+    #[must_use]
+    pub fn upcalls(&self) -> Arc<Upcalls> {
+        Arc::clone(&self.slow.upcaller.queue)
     }
 
     /// Processes the batch that came in at `ingress`: every packet is sent or counted as dropped when this returns.
@@ -71,38 +97,74 @@ impl Pipeline {
             counters.dropped(DropReason::NoRule, count as u64);
             return;
         };
+        if ingress.flags.no_recv {
+            counters.dropped(DropReason::PortConfig, count as u64);
+            return;
+        }
         let context = Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms(), ingress: counters };
-        let mut verdicts = [None; BATCH];
+        let mut verdicts = [Verdict::UNKNOWN; BATCH];
         self.classifier.classify(bridge, ingress, batch, &mut verdicts);
-        let mut burst = Burst { context, bridge, ingress, batch, egress: &mut self.egress, pairs: &mut self.pairs };
+        let (paths, keys, budget) = self.classifier.found(ingress.bridge);
+        let (egress, pairs, slow, origin) = (&mut self.egress, &mut self.pairs, &mut self.slow, Some(ingress.id));
+        let mut burst = Burst { context, bridge, ingress, batch, egress, pairs, origin, keys, budget, slow };
         // Neighbours with the same verdict are one run: in the common case the whole batch is.
         let mut first = 0;
         for run in verdicts[..count].chunk_by(|one, next| one == next) {
             let ids = first..first + run.len();
             first = ids.end;
-            decide(&mut burst, run[0], ids, bytes);
+            decide(&mut burst, paths, run[0], ids, bytes);
         }
         self.egress.flush(context, batch);
         self.egress.settle(counters, count);
     }
+
+    /// Sends a packet of control's own, the only one of `batch`, as if it had come in at `ingress`. It counts as one more copy
+    /// of something that came in there.
+    pub fn inject(&mut self, batch: &mut PacketBatch, snapshot: &Snapshot, ingress: &PortEntry, packet: &PacketOut) {
+        let counters = &ingress.counters[self.lane];
+        let Some(bridge) = snapshot.bridge(ingress.bridge) else { return };
+        let context = Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms(), ingress: counters };
+        let (_, keys, _) = self.classifier.found(ingress.bridge);
+        let (egress, pairs, slow) = (&mut self.egress, &mut self.pairs, &mut self.slow);
+        let (origin, budget) = (Some(ingress.id).filter(|&id| id != NOWHERE), classify::WALK_BUDGET);
+        let mut burst = Burst { context, bridge, ingress, batch, egress, pairs, origin, keys, budget, slow };
+        live::inject(&mut burst, packet);
+        self.egress.flush(context, batch);
+        counters.copied(1);
+        self.egress.settle(counters, 1);
+    }
 }
 
-/// `verdict` is `None` when the port's budget of walks was spent; `all_bytes` are those of the whole batch.
-fn decide(burst: &mut Burst, verdict: Option<Verdict>, ids: std::ops::Range<usize>, all_bytes: usize) {
-    let rule = match verdict {
-        Some(Verdict::Rule(id)) => burst.bridge.program.tables.table(0).and_then(|table| table.rule(id)),
-        Some(Verdict::NoRule) | None => None,
-    };
-    if let Some(rule) = rule {
-        let packets = burst.batch.packets();
-        let bytes = match ids.len() == packets.len() {
-            true => all_bytes,
-            false => packets[ids.clone()].iter().map(Packet::len).sum(),
-        };
-        rule.stats[burst.context.lane].count(ids.len() as u64, bytes as u64, burst.context.now_ms);
-        act::run(burst, &rule.flow.actions, ids);
-        return;
+/// `verdict` is not known when the port's budget of walks was spent; `all_bytes` are those of the whole batch.
+fn decide(burst: &mut Burst, paths: Option<&Paths>, verdict: Verdict, ids: Range<usize>, all_bytes: usize) {
+    let lane = burst.context.lane;
+    match verdict.kind() {
+        Kind::Rule(id) => {
+            let Some(rule) = burst.bridge.program.tables.table(0).and_then(|table| table.rule(id)) else { return };
+            let packets = burst.batch.packets();
+            let bytes = match ids.len() == packets.len() {
+                true => all_bytes,
+                false => packets[ids.clone()].iter().map(Packet::len).sum(),
+            };
+            rule.stats[lane].count(ids.len() as u64, bytes as u64, burst.context.now_ms);
+            burst.bridge.stats.count(lane, 0, ids.len() as u64, true);
+            act::run(burst, &rule.flow.actions, ids);
+        }
+        Kind::Path(path) => {
+            if let Some(paths) = paths {
+                run::run(burst, paths.path(path), ids);
+            }
+        }
+        Kind::Live => {
+            for id in ids {
+                let key = burst.key(id);
+                live::walk(burst, id, key, |walk| walk.start());
+            }
+        }
+        Kind::NoRule => {
+            burst.bridge.stats.count(lane, 0, ids.len() as u64, false);
+            ids.for_each(|id| burst.egress.note_drop(id, DropReason::NoRule));
+        }
+        Kind::Unknown => ids.for_each(|id| burst.egress.note_drop(id, DropReason::LookupBudget)),
     }
-    let reason = if verdict.is_none() { DropReason::LookupBudget } else { DropReason::NoRule };
-    ids.for_each(|id| burst.egress.note_drop(id, reason));
 }

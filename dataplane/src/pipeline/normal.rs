@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::act::{Burst, each};
 use super::fdb::{FdbKey, Probe};
 use super::rewrite;
-use super::snapshot::Form;
+use super::snapshot::{Form, NOWHERE};
 use crate::flow::Action;
 use crate::packet::{BATCH, DropReason, Packet};
 use crate::port::PortId;
@@ -71,12 +71,15 @@ pub(super) fn forward(burst: &mut Burst, alive: u32, ids: &Range<usize>, last: b
     let now_s = (burst.context.now_ms / 1000) as u32;
     for first in each(starts, ids) {
         let Some(pair) = burst.pairs[first] else { continue };
-        if !is_group(pair.src.key().mac_bits()) {
+        if !is_group(pair.src.key().mac_bits()) && burst.ingress.id != NOWHERE {
             burst.bridge.fdb.learn(pair.src, burst.ingress.id, now_s);
         }
         let target = find(burst, pair.dst);
         let run = run_from(first, starts | !alive, ids.end);
         match target {
+            Some(port) if burst.bridge.ports.is_mute(port) => {
+                run.for_each(|id| burst.egress.note_drop(id, DropReason::PortConfig));
+            }
             Some(port) if run.len() > 1 && burst.bridge.ports.plain && port != burst.ingress.id => {
                 burst.egress.output_range(burst.context, burst.batch, run, port);
             }
@@ -130,7 +133,7 @@ fn deliver(burst: &mut Burst, id: usize, vlan: u16, target: Option<PortId>, last
             burst.egress.note_drop(id, DropReason::NobodyToFlood);
             let bridge = burst.bridge;
             let ingress = burst.ingress.id;
-            let others = bridge.ports.all().filter(move |&port| port != ingress);
+            let others = bridge.ports.flooded(false).filter(move |&port| port != ingress);
             if bridge.ports.plain {
                 others.for_each(|port| burst.egress.output(burst.context, burst.batch, id, port));
             } else {
@@ -164,9 +167,17 @@ fn deliver_tagged(burst: &mut Burst, id: usize, vlan: u16, ports: impl Iterator<
     if burst.egress.is_output(id) {
         burst.egress.flush(burst.context, burst.batch);
     }
-    let change = if other == Form::Tagged { Action::SetVlanVid(vlan) } else { Action::PopVlan };
     let before = Undo::of(&burst.batch.packets()[id]);
-    if let Err(reason) = rewrite::apply(&mut burst.batch.packets_mut()[id], &change) {
+    let packet = &mut burst.batch.packets_mut()[id];
+    let changed = match other {
+        Form::Tagged => rewrite::apply(packet, &Action::SetVlanVid(vlan)),
+        // Without padding, which could not be undone.
+        Form::Untagged => {
+            rewrite::pop_tag(packet);
+            Ok(())
+        }
+    };
+    if let Err(reason) = changed {
         burst.egress.note_drop(id, reason);
         return;
     }
@@ -193,8 +204,7 @@ impl Undo {
 
     fn restore(self, packet: &mut Packet) {
         if packet.head().len() > self.head_len {
-            let popped = rewrite::apply(packet, &Action::PopVlan);
-            debug_assert!(popped.is_ok(), "a tag that was pushed can be popped");
+            rewrite::pop_tag(packet);
             return;
         }
         // A popped tag left its four bytes free in front of the head.

@@ -4,7 +4,11 @@
 //! be trusted is zero. Trust: every byte is the sender's. Only the head is read, which nobody else can change any more.
 //! Neighbours: the classifier looks the key up; `rewrite` and the choice of a transmit queue use [`Layout`].
 
-use crate::flow::{Field, FlowKey, Mask};
+mod rare;
+
+pub use rare::pbb_field;
+
+use crate::flow::{FRAME_WORDS, Field, FlowKey, Mask};
 use crate::packet::Packet;
 use crate::wire::arp::Arp;
 use crate::wire::ethernet::{self, Ethernet};
@@ -32,6 +36,8 @@ pub enum Depth {
     Network,
     /// Ports, ICMP types, TCP flags.
     Transport,
+    /// What few rules look at, see `parse::rare`, and which headers are whole.
+    All,
 }
 
 impl Depth {
@@ -54,7 +60,21 @@ impl Depth {
             Field::ARP_SHA,
             Field::ARP_THA,
         ];
-        if counts(&transport) {
+        let rare = [
+            Field::INNER_TCI,
+            Field::MPLS_LSE,
+            Field::PBB,
+            Field::IPV6_LABEL,
+            Field::IPV6_EXTHDR,
+            Field::ND_TARGET,
+            Field::ND_TARGET_LOW,
+            Field::HEADERS,
+        ];
+        // Neighbour discovery has its link-layer addresses in ARP's places, and needs an ICMPv6 type.
+        let nd_options = counts(&transport) && counts(&[Field::ARP_SHA, Field::ARP_THA]);
+        if counts(&rare) || nd_options {
+            Self::All
+        } else if counts(&transport) {
             Self::Transport
         } else if counts(&network) {
             Self::Network
@@ -71,10 +91,30 @@ impl Depth {
 pub struct Layout {
     /// Ethernet type behind the tags, as [`Field::DL_TYPE`].
     pub dl_type: u16,
-    /// Where the network header starts.
+    /// Where the tags, or the Ethernet header without any, end.
+    pub behind_tags: usize,
+    /// Where the network header starts: there, or behind LLC and SNAP.
     pub network: usize,
+    /// IPv4, IPv6 with its extension headers, or ARP is there, as `dl_type` says, and makes sense.
+    pub is_sound: bool,
     /// The transport header, when there is one in this frame.
     pub transport: Option<Transport>,
+}
+
+impl Layout {
+    /// The transport, when its header is all there and one that rules know.
+    #[must_use]
+    pub fn whole_transport(&self, head: &[u8]) -> Option<Transport> {
+        let len = match self.transport?.protocol {
+            tcp::PROTOCOL => tcp::LEN,
+            udp::PROTOCOL => udp::LEN,
+            sctp::PROTOCOL => sctp::LEN,
+            icmp::PROTOCOL => icmp::LEN,
+            icmp::PROTOCOL_V6 => icmp::LEN_V6,
+            _ => return None,
+        };
+        self.transport.filter(|transport| transport.has(len, head))
+    }
 }
 
 /// Where a transport header lies.
@@ -99,31 +139,57 @@ impl Transport {
     }
 }
 
-/// Fills `key` with what `depth` asks for, the rest with zero.
+/// Fills `key` with what `depth` asks for, the other fields of frames with zero; what is no frame's stays.
 #[inline]
 pub fn parse(packet: &Packet, in_port: u32, depth: Depth, key: &mut FlowKey) {
-    *key = FlowKey::default();
+    key.words[..FRAME_WORDS].fill(0);
     key.set(Field::IN_PORT, u64::from(in_port));
-    if depth > Depth::Port {
-        extract(packet.head(), packet.len(), depth, key);
+    fill(packet, depth, key);
+}
+
+#[inline(always)]
+fn fill(packet: &Packet, depth: Depth, key: &mut FlowKey) {
+    let (head, len) = (packet.head(), packet.len());
+    match depth {
+        Depth::Port => {}
+        Depth::All => rare::extract_all(head, len, key),
+        _ => {
+            extract(head, len, depth, key);
+        }
     }
 }
 
-/// Brings headers into the head that lie behind it: IPv6 extension headers can be of any length, all others fit. Called
-/// before what looks at the transport: a sender must not escape a rule about ports by long options.
+/// Reads a frame again that was changed in a way that its key cannot follow: the frame's fields as `depth` asks for them. The
+/// port it came in on and all that is no frame's field stay.
+pub fn parse_again(packet: &mut Packet, depth: Depth, key: &mut FlowKey) {
+    let in_port = key.field(Field::IN_PORT);
+    key.words[..FRAME_WORDS].fill(0);
+    key.set(Field::IN_PORT, in_port);
+    reach_headers(packet);
+    fill(packet, depth, key);
+}
+
+/// Bytes that hold every header of a frame but IPv6's extension headers and what follows in ICMPv6: Ethernet, two tags, the
+/// longest IPv4 header, TCP.
+const HEADERS_LEN: usize = ethernet::LEN + 2 * vlan::LEN + 60 + tcp::LEN;
+
+/// Brings headers into the head that lie behind it: IPv6 extension headers and the options of ICMPv6 can be of any length, and
+/// pops shorten the head; all others fit. Called before what looks at the transport: a sender must not escape a rule about
+/// ports by long options.
 #[inline(always)]
 pub fn reach_headers(packet: &mut Packet) {
-    if !packet.tail().is_empty() && has_extensions(packet.head()) {
+    if !packet.tail().is_empty() && goes_beyond(packet.head()) {
         packet.pull_tail();
     }
 }
 
-fn has_extensions(head: &[u8]) -> bool {
-    let Some(frame) = Ethernet::new(head) else { return false };
+fn goes_beyond(head: &[u8]) -> bool {
+    let Some(frame) = Ethernet::new(head) else { return true };
     let (_, type_or_len, start) = untag(head, frame.type_or_len());
     let (dl_type, snap) = ethernet::resolve(type_or_len, &head[start..]);
     let next_header = head.get(start + snap + ipv6::NEXT_HEADER);
-    dl_type == ethernet::TYPE_IPV6 && next_header.is_some_and(|&protocol| ipv6::is_extension(protocol))
+    let is_long = |&protocol: &u8| ipv6::is_extension(protocol) || protocol == icmp::PROTOCOL_V6;
+    head.len() < HEADERS_LEN || dl_type == ethernet::TYPE_IPV6 && next_header.is_some_and(is_long)
 }
 
 /// Where the headers of a frame lie that starts with `head` and is `len` bytes long.
@@ -143,23 +209,22 @@ fn extract(head: &[u8], len: usize, depth: Depth, key: &mut FlowKey) -> Layout {
     let (dl_type, snap) = ethernet::resolve(type_or_len, &head[start..]);
     key.set(Field::DL_TYPE, u64::from(dl_type));
     layout.dl_type = dl_type;
+    layout.behind_tags = start;
     layout.network = start + snap;
     if depth < Depth::Network {
         return layout;
     }
     let bytes = &head[layout.network..];
     let available = len - layout.network;
-    let transport = match dl_type {
+    let found = match dl_type {
         ethernet::TYPE_IPV4 => extract_ipv4(bytes, available, key),
         ethernet::TYPE_IPV6 => extract_ipv6(bytes, available, key),
-        ethernet::TYPE_ARP | ethernet::TYPE_RARP => {
-            extract_arp(bytes, key);
-            None
-        }
+        ethernet::TYPE_ARP | ethernet::TYPE_RARP => extract_arp(bytes, key),
         _ => None,
     };
-    layout.transport = transport.map(|found| Transport { start: layout.network + found.start, ..found });
-    if depth == Depth::Transport
+    layout.is_sound = found.is_some();
+    layout.transport = found.flatten().map(|found| Transport { start: layout.network + found.start, ..found });
+    if depth >= Depth::Transport
         && let Some(transport) = layout.transport
     {
         extract_transport(transport, &head[transport.start..], key);
@@ -185,9 +250,10 @@ fn untag(head: &[u8], mut type_or_len: u16) -> (u16, u16, usize) {
     (outermost, type_or_len, start)
 }
 
-/// `start` of the result counts from the network header, here and below; it is inside `bytes`.
+/// `None` when the header is not sound, here and below. `start` of the result counts from the network header; it is inside
+/// `bytes`.
 #[inline(always)]
-fn extract_ipv4(bytes: &[u8], available: usize, key: &mut FlowKey) -> Option<Transport> {
+fn extract_ipv4(bytes: &[u8], available: usize, key: &mut FlowKey) -> Option<Option<Transport>> {
     let ip = Ipv4::new(bytes, available)?;
     key.set(Field::NW_SRC, u64::from(ip.src()));
     key.set(Field::NW_DST, u64::from(ip.dst()));
@@ -199,16 +265,16 @@ fn extract_ipv4(bytes: &[u8], available: usize, key: &mut FlowKey) -> Option<Tra
     }
     let start = ip.header_len();
     let there = !ip.is_later_fragment() && start <= bytes.len();
-    there.then(|| Transport {
+    Some(there.then(|| Transport {
         protocol: ip.protocol(),
         start,
         len: ip.total_len() - start,
         is_fragment: ip.is_fragment(),
-    })
+    }))
 }
 
 #[inline(always)]
-fn extract_ipv6(bytes: &[u8], available: usize, key: &mut FlowKey) -> Option<Transport> {
+fn extract_ipv6(bytes: &[u8], available: usize, key: &mut FlowKey) -> Option<Option<Transport>> {
     let ip = Ipv6::new(bytes, available)?;
     let ([src, src_low], [dst, dst_low]) = (ip.src(), ip.dst());
     key.set(Field::IPV6_SRC, src);
@@ -224,23 +290,24 @@ fn extract_ipv6(bytes: &[u8], available: usize, key: &mut FlowKey) -> Option<Tra
     }
     let start = ipv6::LEN + found.offset;
     let there = !found.is_later_fragment && start <= bytes.len();
-    there.then(|| Transport {
+    Some(there.then(|| Transport {
         protocol: found.protocol,
         start,
         len: ip.payload_len() - found.offset,
         is_fragment: found.is_fragment,
-    })
+    }))
 }
 
 #[inline(always)]
-fn extract_arp(bytes: &[u8], key: &mut FlowKey) {
-    let Some(arp) = Arp::new(bytes) else { return };
+fn extract_arp(bytes: &[u8], key: &mut FlowKey) -> Option<Option<Transport>> {
+    let arp = Arp::new(bytes)?;
     key.set(Field::NW_SRC, u64::from(arp.spa()));
     key.set(Field::NW_DST, u64::from(arp.tpa()));
     // Rules see 8 bits of the opcode; a larger one is none that they know.
     key.set(Field::NW_PROTO, u64::from(u8::try_from(arp.opcode()).unwrap_or(0)));
     key.set(Field::ARP_SHA, arp.sha());
     key.set(Field::ARP_THA, arp.tha());
+    Some(None)
 }
 
 #[inline(always)]

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use super::fdb::Fdb;
 use super::parse::Depth;
-use crate::flow::{Field, Groups, Mask, Meters, Tables};
+use super::stats::TableStats;
+use crate::flow::{FRAME_WORDS, Field, FlowKey, Groups, Mask, Meters, Tables};
 use crate::packet::PortCounters;
 use crate::port::{PortId, TxQueues};
 
 /// OpenFlow's number of the bridge's own port.
 pub const LOCAL_NUMBER: u32 = 0xffff_fffe;
+/// The id of what is no port, where a packet that control sends came from.
+pub const NOWHERE: PortId = PortId(u16::MAX);
 
 /// Everything workers read. `epoch` grows with each publication.
 #[derive(Clone, Default)]
@@ -54,14 +57,30 @@ pub struct PortEntry {
     pub counters: Arc<[PortCounters]>,
     /// Which VLANs it carries under NORMAL.
     pub vlan: VlanMode,
+    /// What controllers forbid it.
+    pub flags: PortFlags,
+}
+
+/// OpenFlow's configuration of a port (`ofp_port_config`). Down is no flag here: such a port has no queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Independent bits of the protocol.
+pub struct PortFlags {
+    /// What comes in is dropped.
+    pub no_recv: bool,
+    /// Nothing goes out.
+    pub no_fwd: bool,
+    /// Floods leave it out.
+    pub no_flood: bool,
+    /// Controllers get no packets that came in here.
+    pub no_packet_in: bool,
 }
 
 impl PortEntry {
     /// True when workers would see no difference.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let Self { id, number, bridge, tx, counters, vlan } = self;
-        (*id, *number, *bridge) == (other.id, other.number, other.bridge)
+        let Self { id, number, bridge, tx, counters, vlan, flags } = self;
+        (*id, *number, *bridge, *flags) == (other.id, other.number, other.bridge, other.flags)
             && Arc::ptr_eq(tx, &other.tx)
             && Arc::ptr_eq(counters, &other.counters)
             && *vlan == other.vlan
@@ -211,9 +230,11 @@ pub struct BridgeView {
     pub fdb: Arc<Fdb>,
     /// Its ports.
     pub ports: Arc<BridgePorts>,
+    /// What its tables were asked.
+    pub stats: Arc<TableStats>,
     /// How deep rules look.
     pub depth: Depth,
-    /// What any rule looks at.
+    /// What any rule looks at, in matches and in actions, of a frame that just came in.
     pub union: Mask,
     /// No rule looks at anything but the ingress port: one verdict holds for a whole batch.
     pub only_port: bool,
@@ -222,11 +243,21 @@ pub struct BridgeView {
 impl BridgeView {
     /// The view of some tables; computes what their union mask implies.
     #[must_use]
-    pub fn new(version: u64, program: Program, fdb: Arc<Fdb>, ports: Arc<BridgePorts>) -> Self {
-        let union = program.tables.union_mask();
+    pub fn new(version: u64, program: Program, fdb: Arc<Fdb>, ports: Arc<BridgePorts>, stats: Arc<TableStats>) -> Self {
+        let mut union = program.tables.union_mask();
+        program.groups.values().for_each(|group| union.union(&group.reads));
+        // The others are zero then.
+        union.words[FRAME_WORDS..].fill(0);
         let mut beyond_port = union;
         beyond_port.words[usize::from(Field::IN_PORT.word)] &= !Field::IN_PORT.mask();
-        Self { version, depth: Depth::of(&union), union, only_port: beyond_port.is_empty(), program, fdb, ports }
+        let (depth, only_port) = (Depth::of(&union), beyond_port.is_empty());
+        Self { version, program, fdb, ports, stats, depth, union, only_port }
+    }
+
+    /// What rules see of this key.
+    #[must_use]
+    pub fn seen(&self, key: &FlowKey) -> FlowKey {
+        FlowKey { words: std::array::from_fn(|word| key.words[word] & self.union.words[word]) }
     }
 }
 
@@ -239,6 +270,12 @@ pub struct BridgePorts {
     direct: Vec<Option<PortId>>,
     /// Every port is a trunk of all VLANs.
     pub plain: bool,
+    /// Those that floods reach.
+    flooded: Vec<PortId>,
+    /// Those that send nothing.
+    mute: Vec<PortId>,
+    /// What else controllers set: only to tell one state from another.
+    flags: Vec<PortFlags>,
 }
 
 impl BridgePorts {
@@ -249,8 +286,16 @@ impl BridgePorts {
         for port in ports {
             table.by_number.push((port.number, port.id));
             table.plain &= port.vlan.is_plain();
+            table.flags.push(port.flags);
+            if port.flags.no_fwd {
+                table.mute.push(port.id);
+            } else if !port.flags.no_flood {
+                table.flooded.push(port.id);
+            }
         }
         table.by_number.sort_unstable();
+        let number = |id: &PortId| table.by_number.iter().position(|(_, other)| other == id);
+        table.flooded.sort_by_key(number);
         for &(number, id) in table.by_number.iter().take_while(|(number, _)| *number < 4096) {
             table.direct.resize(number as usize + 1, None);
             table.direct[number as usize] = Some(id);
@@ -267,6 +312,20 @@ impl BridgePorts {
         }
         let place = self.by_number.binary_search_by_key(&number, |&(number, _)| number).ok()?;
         Some(self.by_number[place].1)
+    }
+
+    /// True for a port that is set to send nothing.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_mute(&self, port: PortId) -> bool {
+        !self.mute.is_empty() && self.mute.contains(&port)
+    }
+
+    /// The ports that floods go to; `all` of them, or those that are not set to no-flood.
+    #[inline]
+    pub fn flooded(&self, all: bool) -> impl Iterator<Item = PortId> + Clone {
+        let (every, some) = if all { (&*self.by_number, &[][..]) } else { (&[][..], &*self.flooded) };
+        every.iter().map(|&(_, id)| id).chain(some.iter().copied())
     }
 
     /// All ports, LOCAL included.

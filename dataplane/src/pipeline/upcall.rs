@@ -16,7 +16,7 @@ pub enum Upcall {
 }
 
 /// A packet for a controller.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PacketIn {
     /// The bridge's index.
     pub bridge: usize,

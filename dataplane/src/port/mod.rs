@@ -117,6 +117,12 @@ impl PortEvents {
         Self { sender, wake }
     }
 
+    /// What is signalled after each event.
+    #[must_use]
+    pub fn waker(&self) -> Arc<EventFd> {
+        Arc::clone(&self.wake)
+    }
+
     /// Tells control. Nobody listening (the switch is stopping) is fine.
     pub fn send(&self, port: PortId, event: PortEvent) {
         let _ = self.sender.send((port, event));

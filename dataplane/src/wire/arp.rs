@@ -4,11 +4,16 @@ use super::{be16, be32, be48};
 
 /// Bytes of the packet.
 pub const LEN: usize = 28;
-const OPCODE: usize = 6;
-const SHA: usize = 8;
-const SPA: usize = 14;
-const THA: usize = 18;
-const TPA: usize = 24;
+/// Where the opcode lies.
+pub const OPCODE: usize = 6;
+/// Where the sender's MAC lies.
+pub const SHA: usize = 8;
+/// Where the sender's address lies.
+pub const SPA: usize = 14;
+/// Where the target's MAC lies.
+pub const THA: usize = 18;
+/// Where the target's address lies.
+pub const TPA: usize = 24;
 
 /// The packet.
 #[derive(Clone, Copy)]

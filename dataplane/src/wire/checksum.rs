@@ -8,12 +8,25 @@ pub fn sum(bytes: &[u8]) -> u16 {
     fold(total + odd.first().map_or(0, |&byte| u64::from(byte) << 8))
 }
 
-/// A checksum after `old` words that it covers became `new`: RFC 1624, equation 3. Pieces that start at an odd offset must
-/// be widened by the caller.
+/// By how much a sum changes when the words of `old` become those of `new`: numbers of so many 16-bit words as they have in
+/// the packet, or of more.
 #[inline]
 #[must_use]
-pub fn update(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
-    !fold(u64::from(!checksum) + u64::from(!sum(old)) + u64::from(sum(new)))
+pub fn difference(old: u128, new: u128) -> u16 {
+    fold(words(!old) + words(new))
+}
+
+/// A checksum after words that it covers changed by `difference`: RFC 1624, equation 3.
+#[inline]
+#[must_use]
+pub fn update(checksum: u16, difference: u16) -> u16 {
+    !fold(u64::from(!checksum) + u64::from(difference))
+}
+
+/// The sum of a number's 16-bit words, not yet folded to 16 bits.
+#[inline]
+fn words(number: u128) -> u64 {
+    [number as u32, (number >> 32) as u32, (number >> 64) as u32, (number >> 96) as u32].map(u64::from).iter().sum()
 }
 
 #[inline]
@@ -37,6 +50,6 @@ mod tests {
     #[test]
     fn rfc_1624_example() {
         // Section 4: the checksum is 0xdd2f, 0x5555 becomes 0x3285.
-        assert_eq!(update(0xdd2f, &[0x55, 0x55], &[0x32, 0x85]), 0);
+        assert_eq!(update(0xdd2f, difference(0x5555, 0x3285)), 0);
     }
 }

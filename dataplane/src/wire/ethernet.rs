@@ -4,6 +4,8 @@ use super::{be16, be48};
 
 /// Bytes of the header, without tags.
 pub const LEN: usize = 14;
+/// Bytes of the shortest frame that is legal on a wire, without its FCS.
+pub const MIN_FRAME: usize = 60;
 /// Where the destination lies.
 pub const DST: usize = 0;
 /// Where the source lies.

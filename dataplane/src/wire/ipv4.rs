@@ -18,6 +18,11 @@ const TOTAL_LEN: usize = 2;
 const FRAGMENT: usize = 6;
 const PROTOCOL: usize = 9;
 
+/// Protocol of IPv4 inside IP.
+pub const IN_IP: u8 = 4;
+/// Protocol of IPv6 inside IP.
+pub const V6_IN_IP: u8 = 41;
+
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 

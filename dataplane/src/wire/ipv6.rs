@@ -9,14 +9,18 @@ pub const HOP_LIMIT: usize = 7;
 const PAYLOAD_LEN: usize = 4;
 /// Offset of the number of the header that follows.
 pub const NEXT_HEADER: usize = 6;
-const SRC: usize = 8;
-const DST: usize = 24;
+/// Where the source lies.
+pub const SRC: usize = 8;
+/// Where the destination lies.
+pub const DST: usize = 24;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 /// Fragment header; also the protocol of a later fragment, whose transport header is elsewhere.
 pub const FRAGMENT: u8 = 44;
+const ESP: u8 = 50;
 const AUTHENTICATION: u8 = 51;
+const NO_NEXT: u8 = 59;
 const DESTINATION: u8 = 60;
 
 /// The fixed header.
@@ -38,6 +42,13 @@ impl<'a> Ipv6<'a> {
     #[must_use]
     pub fn payload_len(self) -> usize {
         usize::from(be16(self.0, PAYLOAD_LEN))
+    }
+
+    /// Flow label.
+    #[inline(always)]
+    #[must_use]
+    pub fn flow_label(self) -> u32 {
+        be32(self.0, 0) & 0xf_ffff
     }
 
     /// Traffic class: DSCP and ECN.
@@ -101,11 +112,7 @@ pub fn walk(next_header: u8, payload: &[u8], available: usize) -> Option<Transpo
             return Some(found);
         }
         let header: &[u8; 8] = payload.get(found.offset..)?.first_chunk()?;
-        let len = match found.protocol {
-            FRAGMENT => 8,
-            AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
-            _ => (usize::from(header[1]) + 1) * 8,
-        };
+        let len = len_of(found.protocol, header);
         if found.offset + len > available {
             return None;
         }
@@ -123,6 +130,88 @@ pub fn walk(next_header: u8, payload: &[u8], available: usize) -> Option<Transpo
         }
         found.protocol = header[0];
         found.offset += len;
+    }
+}
+
+/// What the whole chain of headers says, beside where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Bits of [`seen`], as OpenFlow names them.
+    pub seen: u16,
+    /// Where the transport's number lies, counted from the fixed header.
+    pub protocol_at: usize,
+    /// The packet has stops to make (a routing header says so): the destination in the fixed header is not its last one,
+    /// which is the one that checksums cover (RFC 8200, section 8.1).
+    pub has_stops: bool,
+}
+
+/// Bits for the extension headers in a packet. OpenFlow 1.3, `OFPIEH_*`.
+pub mod seen {
+    /// "No next header".
+    pub const NO_NEXT: u16 = 1;
+    /// Encrypted payload.
+    pub const ESP: u16 = 2;
+    /// Authentication.
+    pub const AUTHENTICATION: u16 = 4;
+    /// Destination options, once or twice.
+    pub const DESTINATION: u16 = 8;
+    /// Fragment.
+    pub const FRAGMENT: u16 = 16;
+    /// Routing.
+    pub const ROUTING: u16 = 32;
+    /// Hop-by-hop options.
+    pub const HOP_BY_HOP: u16 = 64;
+    /// One more often than expected: destination options thrice, any other twice.
+    pub const REPEATED: u16 = 128;
+    /// Not in the order that RFC 8200, section 4.1 recommends.
+    pub const OUT_OF_ORDER: u16 = 256;
+}
+
+/// Walks the headers that [`walk`] found sound, with the same arguments, for what few rules and actions want to know.
+#[must_use]
+pub fn chain(next_header: u8, payload: &[u8]) -> Chain {
+    let mut chain = Chain { seen: 0, protocol_at: NEXT_HEADER, has_stops: false };
+    // Places in the recommended order; destination options have two, before the routing header and at the end.
+    let (mut protocol, mut offset, mut last_place, mut destinations) = (next_header, 0, 0, 0);
+    loop {
+        let (bit, place) = match protocol {
+            HOP_BY_HOP => (seen::HOP_BY_HOP, 0),
+            DESTINATION => (seen::DESTINATION, if last_place < 1 { 1 } else { 6 }),
+            ROUTING => (seen::ROUTING, 2),
+            FRAGMENT => (seen::FRAGMENT, 3),
+            AUTHENTICATION => (seen::AUTHENTICATION, 4),
+            ESP => (seen::ESP, 5),
+            NO_NEXT => (seen::NO_NEXT, 7),
+            _ => return chain,
+        };
+        destinations += u8::from(protocol == DESTINATION);
+        if chain.seen & bit != 0 && (protocol != DESTINATION || destinations > 2) {
+            chain.seen |= seen::REPEATED;
+        }
+        if place < last_place {
+            chain.seen |= seen::OUT_OF_ORDER;
+        }
+        last_place = last_place.max(place);
+        chain.seen |= bit;
+        // What these two are followed by nobody knows; a later fragment's number is its first header's, elsewhere.
+        let header = payload.get(offset..).and_then(|rest| rest.first_chunk::<8>());
+        let Some(header) = header.filter(|_| is_extension(protocol)) else { return chain };
+        if protocol == FRAGMENT && be16(header, 2) & 0xfff8 != 0 {
+            return chain;
+        }
+        chain.has_stops |= protocol == ROUTING && header[3] != 0;
+        chain.protocol_at = LEN + offset;
+        offset += len_of(protocol, header);
+        protocol = header[0];
+    }
+}
+
+#[inline(always)]
+fn len_of(protocol: u8, header: &[u8; 8]) -> usize {
+    match protocol {
+        FRAGMENT => 8,
+        AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
+        _ => (usize::from(header[1]) + 1) * 8,
     }
 }
 

@@ -6,15 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::idle::IdlePolicy;
-use super::run::{Attachment, Command, Mailbox, Worker};
+use super::run::{Attachment, Command, Injection, Mailbox, Worker};
 use super::stats::{WorkerCounters, WorkerTotals};
 use super::switchboard::Switchboard;
-use crate::flow::Mask;
-use crate::pipeline::{FlowCache, Snapshot};
-use crate::port::{PortId, QueueHost, RxQueue};
+use crate::flow::{Field, Mask};
+use crate::packet::{MAX_FRAME, MIN_FRAME};
+use crate::pipeline::{
+    FlowCache, LOCAL_NUMBER, NOWHERE, PacketOut, PortEntry, PortFlags, Snapshot, Upcall, Upcalls, VlanMode,
+};
+use crate::port::{PortId, QueueHost, RxQueue, TxQueues};
 use crate::sys::affinity;
 use crate::sys::event::EventFd;
 
@@ -57,6 +60,10 @@ pub struct Workers {
     placement: Mutex<HashMap<(PortId, u16), Placed>>,
     /// On their way back from workers; a message of a new cache brings nothing.
     removed_caches: Mutex<Vec<Receiver<Option<Box<FlowCache>>>>>,
+    /// By worker.
+    upcalls: Vec<Arc<Upcalls>>,
+    /// Where workers put packets that were sent.
+    injected: (Sender<Box<Injection>>, Receiver<Box<Injection>>),
 }
 
 impl Workers {
@@ -93,7 +100,7 @@ impl Workers {
     /// Too many open files.
     pub fn prepare(cpus: Vec<usize>, cache_entries: usize) -> io::Result<(Arc<Self>, Vec<Worker>)> {
         let board = Arc::new(Switchboard::new(cpus.len()));
-        let (mut mailboxes, mut ready) = (Vec::new(), Vec::new());
+        let (mut mailboxes, mut ready): (Vec<_>, Vec<Worker>) = (Vec::new(), Vec::new());
         for number in 0..cpus.len() {
             let (commands, inbox) = unbounded();
             let mailbox = Arc::new(Mailbox {
@@ -114,6 +121,8 @@ impl Workers {
             threads: Mutex::default(),
             placement: Mutex::default(),
             removed_caches: Mutex::default(),
+            upcalls: ready.iter().map(Worker::upcalls).collect(),
+            injected: unbounded(),
         };
         Ok((Arc::new(workers), ready))
     }
@@ -167,6 +176,43 @@ impl Workers {
     pub fn collect(&self) {
         self.board.collect();
         self.lock_removed().retain(|answer| answer.try_recv().is_err_and(|error| error.is_empty()));
+        self.injected.1.try_iter().for_each(drop);
+    }
+
+    /// Who is signalled when there are upcalls to take.
+    pub fn wake_through(&self, waker: &Arc<EventFd>) {
+        self.upcalls.iter().for_each(|upcalls| upcalls.wake_through(Arc::clone(waker)));
+    }
+
+    /// What packets asked control for since the last call.
+    #[must_use]
+    pub fn take_upcalls(&self) -> Vec<Upcall> {
+        let mut taken = Vec::new();
+        self.upcalls.iter().for_each(|upcalls| upcalls.take(&mut taken));
+        taken
+    }
+
+    /// Sends a packet through a bridge, after whatever was published and injected before. Where its `in_port` is no port of
+    /// the bridge, it is counted at the bridge's own port. A frame that is too short or too long is not sent.
+    pub fn inject(&self, bridge: usize, packet: PacketOut) {
+        let snapshot = self.current();
+        let key = packet.resume.as_ref().map_or(&packet.key, |resume| &resume.key);
+        let number = key.field(Field::IN_PORT) as u32;
+        let Some(view) = snapshot.bridge(bridge) else { return };
+        let entry = |number| view.ports.by_number(number).and_then(|id| snapshot.port(id)).map(Arc::clone);
+        let nowhere = || {
+            let any = || view.ports.all().find_map(|id| snapshot.port(id)).map(Arc::clone);
+            let counted = entry(LOCAL_NUMBER).or_else(any)?;
+            let (tx, vlan, flags) = (Arc::new(TxQueues::new(1)), VlanMode::default(), PortFlags::default());
+            let counters = Arc::clone(&counted.counters);
+            Some(Arc::new(PortEntry { id: NOWHERE, number, bridge, tx, counters, vlan, flags }))
+        };
+        let Some(ingress) = entry(number).or_else(nowhere) else { return };
+        if (MIN_FRAME..=MAX_FRAME).contains(&packet.frame.len()) {
+            // One worker for each bridge: packets keep their order.
+            let mailbox = &self.mailboxes[bridge % self.mailboxes.len()];
+            mailbox.send(Command::Inject(Box::new(Injection { ingress, packet }), self.injected.0.clone()));
+        }
     }
 
     /// The snapshot in force.

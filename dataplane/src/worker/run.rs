@@ -12,7 +12,7 @@ use super::roster::Roster;
 use super::stats::WorkerCounters;
 use super::switchboard::Switchboard;
 use crate::packet::PacketBatch;
-use crate::pipeline::{FlowCache, Pipeline, Snapshot};
+use crate::pipeline::{FlowCache, PacketOut, Pipeline, PortEntry, Snapshot, Upcalls};
 use crate::port::{PortId, RxQueue};
 use crate::sys::clock;
 use crate::sys::event::EventFd;
@@ -31,8 +31,17 @@ pub(super) enum Command {
     Detach(PortId, u16, Sender<Option<Box<dyn RxQueue>>>),
     /// Use this cache for the bridge with this index; the old one goes back, to be freed elsewhere.
     SetCache(usize, Option<Box<FlowCache>>, Sender<Option<Box<FlowCache>>>),
+    /// Send this packet of control's own; it goes back, to be freed elsewhere.
+    Inject(Box<Injection>, Sender<Box<Injection>>),
     /// End the thread; the queues go back.
     Stop(Sender<VecDeque<Attachment>>),
+}
+
+/// A packet that control sends.
+pub(super) struct Injection {
+    /// Where rules believe that it came in, and where it is counted.
+    pub(super) ingress: Arc<PortEntry>,
+    pub(super) packet: PacketOut,
 }
 
 /// A receive queue and whose it is.
@@ -112,6 +121,11 @@ impl Worker {
             held: false,
             stopped: false,
         })
+    }
+
+    /// Where its upcalls can be taken.
+    pub(super) fn upcalls(&self) -> Arc<Upcalls> {
+        self.pipeline.upcalls()
     }
 
     /// One pass: takes the snapshot in force and the mail, then serves each queue once. Returns the packets received.
@@ -226,12 +240,26 @@ impl Worker {
                 Command::SetCache(bridge, cache, reply) => {
                     let _ = reply.send(self.pipeline.set_cache(bridge, cache));
                 }
+                Command::Inject(injection, reply) => {
+                    self.inject(&injection);
+                    let _ = reply.send(injection);
+                }
                 Command::Stop(reply) => {
                     self.stopped = true;
                     let _ = reply.send(self.queues.take_all());
                 }
             }
         }
+    }
+
+    /// A batch of its own, between two passes.
+    fn inject(&mut self, injection: &Injection) {
+        let Injection { ingress, packet } = injection;
+        let Some(slot) = self.batch.next_slot() else { return };
+        slot.reset(packet.frame.len()).copy_from_slice(&packet.frame);
+        self.batch.push();
+        self.pipeline.inject(&mut self.batch, &self.snapshot, ingress, packet);
+        self.batch.clear();
     }
 
     fn attach(&mut self, mut attachment: Attachment) {

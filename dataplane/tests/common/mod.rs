@@ -8,9 +8,11 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex};
 
-use ringswitch_dataplane::flow::grammar;
+use ringswitch_dataplane::flow::{Action, Flow, grammar};
 use ringswitch_dataplane::packet::{DropReason, PacketBatch, PortCounters, PortTotals, TxList};
-use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Fdb, PortEntry, Program, Snapshot, VlanMode};
+use ringswitch_dataplane::pipeline::{
+    BridgePorts, BridgeView, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, TableStats, Upcall, VlanMode,
+};
 use ringswitch_dataplane::port::{PortId, QueueHost, RxQueue, TxQueue, TxQueues};
 use ringswitch_dataplane::worker::{Worker, Workers};
 
@@ -90,7 +92,8 @@ pub struct TestSwitch {
     workers: Arc<Workers>,
     worker: Worker,
     ports: Vec<TestPort>,
-    program: Program,
+    pub program: Program,
+    pub stats: Arc<TableStats>,
     pub fdb: Arc<Fdb>,
     version: u64,
 }
@@ -113,12 +116,13 @@ impl TestSwitch {
                 tx,
                 counters: Arc::new([PortCounters::default()]),
                 vlan,
+                flags: PortFlags::default(),
             });
             ports.push(TestPort { entry, input, output });
         }
         let worker = ready.pop().expect("one worker");
-        let mut switch =
-            Self { workers, worker, ports, program: Program::default(), fdb: Arc::new(Fdb::new(1024)), version: 0 };
+        let (program, stats, fdb) = (Program::default(), Arc::new(TableStats::new(1)), Arc::new(Fdb::new(1024)));
+        let mut switch = Self { workers, worker, ports, program, stats, fdb, version: 0 };
         switch.add_flows("priority=0,actions=NORMAL");
         switch
     }
@@ -143,11 +147,24 @@ impl TestSwitch {
         self.add_flows(text);
     }
 
-    fn publish(&mut self) {
+    /// What packets asked control for since the last call.
+    pub fn upcalls(&self) -> Vec<Upcall> {
+        self.workers.take_upcalls()
+    }
+
+    /// Control sends a packet.
+    pub fn packet_out(&mut self, packet: PacketOut) {
+        self.workers.inject(0, packet);
+        while self.worker.poll_once() > 0 {}
+    }
+
+    /// Makes the program as it is now the one in force.
+    pub fn publish(&mut self) {
         self.version += 1;
         let entries: Vec<_> = self.ports.iter().map(|port| Some(Arc::clone(&port.entry))).collect();
         let ports = Arc::new(BridgePorts::new(entries.iter().flatten().map(|entry| &**entry)));
-        let view = BridgeView::new(self.version, self.program.clone(), Arc::clone(&self.fdb), ports);
+        let (program, fdb, stats) = (self.program.clone(), Arc::clone(&self.fdb), Arc::clone(&self.stats));
+        let view = BridgeView::new(self.version, program, fdb, ports, stats);
         self.workers.publish(Snapshot { epoch: 0, ports: entries, bridges: vec![Some(Arc::new(view))] });
     }
 
@@ -173,6 +190,15 @@ impl TestSwitch {
     pub fn lose_bridge(&mut self) {
         let snapshot = Snapshot::clone(&self.workers.current());
         self.workers.publish(Snapshot { bridges: vec![None], ..snapshot });
+    }
+
+    /// Changes what controllers forbid port `number`.
+    pub fn set_flags(&mut self, number: u32, change: impl FnOnce(&mut PortFlags)) {
+        let port = &mut self.ports[number as usize - 1];
+        let mut entry = PortEntry::clone(&port.entry);
+        change(&mut entry.flags);
+        port.entry = Arc::new(entry);
+        self.publish();
     }
 
     fn port(&self, number: u32) -> &TestPort {
@@ -239,6 +265,16 @@ impl TestSwitch {
         }
         assert_eq!(came, went, "received + copies = sent + dropped");
     }
+}
+
+/// A flow from its text.
+pub fn flow(text: &str) -> Flow {
+    grammar::parse_flow(text, &()).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// Actions from their text.
+pub fn actions(text: &str) -> Vec<Action> {
+    flow(&format!("actions={text}")).actions
 }
 
 /// An untagged UDP frame between two hosts of the form 02:00:00:00:00:NN and 10.0.0.NN.

@@ -384,7 +384,7 @@ fn errors_say_what_where_and_what_was_expected() {
         ("actions=conjunction(1,1/2),1", 28, ["1:", "beside other actions", "nothing but"]),
         ("actions=conjunction(1,3/2)", 9, ["conjunction", "out of its range", "K from 1 to N"]),
         ("actions=load:5->reg0[0..1]", 14, ["load", "5->reg0", "2 bits"]),
-        ("actions=load:5->eth_type", 9, ["load", "read-only", "may write"]),
+        ("actions=load:5->tcp_flags", 9, ["load", "read-only", "may write"]),
         ("actions=move:reg0[0..5]->reg1", 9, ["move", "argument", "as many bits"]),
         ("actions=move:rge0->reg1", 14, ["move", "unknown field \"rge0\"", "reg0"]),
         ("actions=clone(set_field:1.2.3.4->ip_src)", 15, ["set_field", "nw_src", "ip (dl_type=0x0800)"]),

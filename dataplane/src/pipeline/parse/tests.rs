@@ -1,6 +1,7 @@
 //! Golden frames, and frames that lie.
 
 use super::*;
+use crate::flow::{FieldId, headers};
 use crate::packet::PacketBatch;
 
 const MACS: [u8; 12] = [0x52, 0x54, 0, 0, 0, 1, 0x52, 0x54, 0, 0, 0, 2];
@@ -110,6 +111,112 @@ fn ipv6_behind_extension_headers() {
     assert_eq!(fields(&key, &PORT_FIELDS), [0; 3]);
 }
 
+fn parsed_all(frame: &[u8]) -> FlowKey {
+    let mut key = FlowKey::default();
+    with_packet(frame, |packet| parse(packet, 7, Depth::All, &mut key));
+    key
+}
+
+/// An IPv6 packet with this first header and payload.
+fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = (payload.len() as u16).to_be_bytes();
+    let mut ip = vec![0x86, 0xdd, 0x60, 0x01, 0x23, 0x45, high, low, next_header, 64];
+    ip.extend([0xfd; 32]);
+    ip.extend(payload);
+    ip
+}
+
+#[test]
+fn labels_and_backbone_tags_hide_what_is_behind_them() {
+    let inside = ipv4(6, [0, 0], &TCP);
+    let label = [0x00, 0x06, 0x47, 0x40];
+    let key = parsed_all(&frame(&[&[0x81, 0, 0x60, 0x05, 0x88, 0x47], &label, &inside[2..]]));
+    assert_eq!(fields(&key, &[Field::VLAN_TCI, Field::DL_TYPE, Field::MPLS_LSE]), [0x7005, 0x8847, 0x0006_4740]);
+    assert_eq!(key.get(FieldId::MPLS_LABEL), 100);
+    assert_eq!([key.get(FieldId::MPLS_TC), key.get(FieldId::MPLS_BOS), key.get(FieldId::MPLS_TTL)], [3, 1, 64]);
+    assert_eq!(fields(&key, &IP_FIELDS), [0; 6]);
+    let multicast = parsed_all(&frame(&[&[0x88, 0x48], &label]));
+    assert_eq!(fields(&multicast, &[Field::DL_TYPE, Field::MPLS_LSE]), [0x8848, 0x0006_4740]);
+    let cut = parsed_all(&frame(&[&[0x88, 0x47], &label[..3]]));
+    assert_eq!(fields(&cut, &[Field::MPLS_LSE, Field::HEADERS]), [0, 0]);
+
+    let customer = frame(&[&inside]);
+    let key = parsed_all(&frame(&[&[0x88, 0xa8, 0, 10, 0x88, 0xe7, 0x08, 0, 0, 0x64], &customer]));
+    assert_eq!(fields(&key, &[Field::VLAN_TCI, Field::DL_TYPE]), [0x100a, 0x88e7], "the backbone's tag");
+    assert_eq!([key.get(FieldId::PBB_ISID), key.get(FieldId::PBB_UCA)], [100, 1]);
+    assert_eq!(key.field(Field::PBB), 0x300_0064, "and a bit for \"there is one\"");
+    assert_eq!(fields(&key, &IP_FIELDS), [0; 6]);
+}
+
+#[test]
+fn the_second_tag_and_the_flow_label() {
+    let tags = [0x88, 0xa8, 0x60, 0x05, 0x81, 0x00, 0x20, 0x07];
+    let key = parsed_all(&frame(&[&tags, &ipv6(6, &TCP)]));
+    assert_eq!(fields(&key, &[Field::VLAN_TCI, Field::INNER_TCI, Field::IPV6_LABEL]), [0x7005, 0x3007, 0x1_2345]);
+    assert_eq!(fields(&key, &PORT_FIELDS), [8080, 80, 0x112]);
+    let key = parsed_all(&frame(&[&tags[4..], &ipv6(6, &TCP)]));
+    assert_eq!(fields(&key, &[Field::VLAN_TCI, Field::INNER_TCI]), [0x3007, 0]);
+    let mut longer = ipv6(6, &TCP);
+    longer[7] += 1;
+    let key = parsed_all(&frame(&[&longer]));
+    assert_eq!(fields(&key, &[Field::IPV6_LABEL, Field::HEADERS]), [0, 0], "the length says more than there is");
+}
+
+/// Sequences of extension headers, with OpenFlow's bits for them.
+#[test]
+fn extension_headers_are_named() {
+    let seen = |numbers: &[u8]| {
+        let mut payload = Vec::new();
+        for pair in numbers.windows(2) {
+            payload.extend([pair[1], 0, 0, 0, 0, 0, 0, 0]);
+        }
+        payload.extend([0; 20]);
+        parsed_all(&frame(&[&ipv6(numbers[0], &payload)])).get(FieldId::IPV6_EXTHDR)
+    };
+    const TCP: u8 = 6;
+    const NO_NEXT: u8 = 59;
+    let (hop, routing, fragment, esp, dest) = (0, 43, 44, 50, 60);
+    for (numbers, bits) in [
+        (&[TCP][..], 0),
+        (&[NO_NEXT], 1),
+        (&[esp], 2),
+        (&[dest, TCP], 8),
+        (&[fragment, TCP], 16),
+        (&[routing, TCP], 32),
+        (&[hop, TCP], 64),
+        (&[hop, dest, routing, fragment, esp], 64 | 8 | 32 | 16 | 2),
+        (&[hop, dest, routing, dest, TCP], 64 | 8 | 32),
+        (&[dest, dest, NO_NEXT], 8 | 1),
+        (&[dest, dest, dest, TCP], 8 | 128),
+        (&[routing, routing, TCP], 32 | 128),
+        (&[dest, hop, TCP], 64 | 8 | 256),
+        (&[fragment, routing, TCP], 32 | 16 | 256),
+        (&[dest, dest, routing, TCP], 8 | 32 | 256),
+    ] {
+        assert_eq!(seen(numbers), bits, "{numbers:?}");
+    }
+    // Authentication counts its length in other units: hop-by-hop and authentication, as controllers' tests have it.
+    let payload = [&[51, 0, 0, 0, 0, 0, 0, 0, 6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &[0; 20]].concat();
+    assert_eq!(parsed_all(&frame(&[&ipv6(0, &payload)])).get(FieldId::IPV6_EXTHDR), 68);
+    // A later fragment says nothing about what the first one has behind its fragment header.
+    let later = [&[60, 0, 0, 8, 0, 0, 0, 1][..], &[0; 40]].concat();
+    assert_eq!(parsed_all(&frame(&[&ipv6(44, &later)])).get(FieldId::IPV6_EXTHDR), 16);
+}
+
+#[test]
+fn neighbour_discovery() {
+    let mut message = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    message.extend([0xfd; 15]);
+    message.extend([9, 1, 1, 2, 0, 0, 0, 0, 5]);
+    let key = parsed_all(&frame(&[&ipv6(58, &message)]));
+    assert_eq!(key.get(FieldId::ND_TARGET), u128::from_be_bytes([0xfd; 16]) & !0xff | 9);
+    assert_eq!([key.get(FieldId::ND_SLL), key.get(FieldId::ND_TLL)], [0x0200_0000_0005, 0]);
+    assert_eq!(key.field(Field::HEADERS), headers::NETWORK | headers::TRANSPORT | headers::ND | headers::ND_SLL);
+    message[0] = 133;
+    let other = parsed_all(&frame(&[&ipv6(58, &message)]));
+    assert_eq!([other.get(FieldId::ND_TARGET), other.get(FieldId::ND_SLL)], [0, 0], "a router solicitation");
+}
+
 #[test]
 fn depth_says_how_far_to_look() {
     let mut mask = Mask::NONE;
@@ -119,6 +226,7 @@ fn depth_says_how_far_to_look() {
         (Field::DL_DST, Depth::Ethernet),
         (Field::IPV6_DST_LOW, Depth::Network),
         (Field::TCP_FLAGS, Depth::Transport),
+        (Field::ND_TARGET_LOW, Depth::All),
     ] {
         mask.add(field, 1);
         assert_eq!(Depth::of(&mask), depth);
@@ -159,7 +267,7 @@ fn no_bytes_make_it_panic() {
         state ^= state >> 7;
         state ^= state << 17;
         let at = state as usize % 60;
-        seed[at] = [(state >> 32) as u8, 0x81, 0, 0x86, 0xdd, 60, 44, 0xff][(state >> 40) as usize % 8];
+        seed[at] = [(state >> 32) as u8, 0x81, 0, 0x86, 0xdd, 60, 44, 0x88][(state >> 40) as usize % 8];
         let len = (state >> 48) as usize % seed.len();
         with_packet_reused(&seed[..len]);
     }
@@ -172,7 +280,7 @@ fn with_packet_reused(frame: &[u8]) {
         let packet = batch.next_slot().expect("never filled");
         packet.reset(frame.len()).copy_from_slice(frame);
         let mut key = FlowKey::default();
-        parse(packet, 1, Depth::Transport, &mut key);
+        parse(packet, 1, Depth::All, &mut key);
         let _ = (rss_hash(packet), locate(packet.head(), packet.len()));
     });
 }
