@@ -133,3 +133,53 @@ fn a_packet_out_says_what_is_wrong_with_it() {
     }
     assert_eq!(daemon.run(&["packet-out", BRIDGE, "1", "output:1"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_file_has_groups_and_meters_and_a_reload_touches_what_changed_in_it() {
+    let config = |groups: &str, meters: &str, flow: &str| {
+        format!("[bridges.br0]\nflows = [\"{flow}\"]\ngroups = [{groups}]\nmeters = [{meters}]\n")
+    };
+    // Each names the other one behind it: they come together.
+    let chain = "\"group_id=1,type=all,bucket=group:2\", \"group_id=2,type=indirect,bucket=output:LOCAL\"";
+    let meter = "\"meter=1,kbps,bands=type=drop,rate=1000,type=drop,rate=2000\"";
+    let flow = "table=3,tcp actions=meter:1,group:1";
+    let daemon = Daemon::start(&config(chain, meter, flow));
+    let shown = |words: &[&str]| daemon.ok(words);
+    let groups = " group_id=1,type=all,bucket=bucket_id:0,actions=group:2\n \
+        group_id=2,type=indirect,bucket=bucket_id:0,actions=LOCAL\n";
+    assert_eq!(shown(&["dump-groups", BRIDGE]), groups);
+    assert_eq!(shown(&["--no-stats", "dump-flows", BRIDGE]), " table=3, tcp actions=meter:1,group:1\n");
+    let dumped = shown(&["dump-config"]);
+    assert!(dumped.contains("meters = [\"meter=1 kbps bands= type=drop rate=1000 type=drop rate=2000\"]"), "{dumped}");
+
+    daemon.ok(&["add-group", BRIDGE, "group_id=9,type=all"]);
+    let other = "\"group_id=1,type=all,bucket=group:2\", \"group_id=2,type=indirect,bucket=drop\"";
+    daemon.write_config(&config(other, meter, flow));
+    daemon.ok(&["reload"]);
+    assert!(shown(&["dump-groups", BRIDGE, "2"]).ends_with("actions=drop\n"));
+    assert_eq!(daemon.json(&["dump-groups", BRIDGE]).as_array().unwrap().len(), 3, "what was added by command stays");
+    assert_eq!(daemon.json(&["dump-aggregate", BRIDGE])["flow_count"], 1);
+
+    for (groups, meters, flow, parts) in [
+        ("", meter, flow, ["group:1", "OFPBAC_BAD_OUT_GROUP"]),
+        ("\"group_id=2,type=all\"", meter, "tcp actions=meter:2", ["meter:2", "OFPMMFC_INVALID_METER"]),
+        ("\"group_id=1,type=all,bucket=group:1\"", meter, "actions=drop", ["group 1", "OFPGMFC_LOOP"]),
+        ("\"group_id=1\"", meter, flow, ["bridges.br0.groups[0]", "no type"]),
+        (
+            chain,
+            "\"meter=1,kbps,bands=\", \"meter=1,kbps,bands=\"",
+            flow,
+            ["bridges.br0.meters[1]", "number 1 a second"],
+        ),
+        (chain, "5", flow, ["bridges.br0.meters[0]", "a meter as text"]),
+    ] {
+        daemon.write_config(&config(groups, meters, flow));
+        let refused = daemon.refused(&["reload"]);
+        assert!(parts.iter().all(|part| refused.contains(part)), "{groups} {meters} {flow}: {refused}");
+        assert_eq!(daemon.json(&["dump-groups", BRIDGE]).as_array().unwrap().len(), 3, "nothing changed");
+    }
+    daemon.write_config(&config("", "", "actions=drop"));
+    daemon.ok(&["reload"]);
+    assert_eq!(shown(&["dump-groups", BRIDGE]), " group_id=9,type=all\n");
+    assert_eq!(shown(&["dump-meters", BRIDGE]), "");
+}
