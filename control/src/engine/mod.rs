@@ -28,9 +28,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
-use ringswitch_dataplane::flow::Mac;
+use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::PortTotals;
-use ringswitch_dataplane::pipeline::{PacketOut, PortFlags, Program, TableTotals, Upcall};
+use ringswitch_dataplane::pipeline::{PacketOut, PortFlags, Program, TableTotals, Trace, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use tracing::{info, warn};
 
@@ -166,6 +166,9 @@ pub trait Dataplane {
     fn take_upcalls(&mut self) -> Vec<Upcall>;
     /// Sends a packet through a bridge.
     fn packet_out(&mut self, bridge: usize, packet: PacketOut);
+    /// What would become of a packet of the bridge: with this key, or with what is read from the frame instead. `None` when
+    /// there is no such bridge.
+    fn trace(&self, bridge: usize, key: &FlowKey, frame: Option<&[u8]>) -> Option<Trace>;
     /// What a table of the bridge was asked, and how often it knew.
     fn table_totals(&self, bridge: usize, table: u8) -> TableTotals;
 
