@@ -9,6 +9,7 @@ mod edit;
 mod flow_mod;
 mod flows;
 mod group_mod;
+mod listings;
 mod meter_mod;
 mod notice;
 mod packets;
@@ -19,6 +20,7 @@ mod state;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +45,7 @@ pub(crate) use flow_mod::output_to;
 pub use notice::{Event, FlowChange, Notice, Origin};
 pub use served::Served;
 pub use statistics::{flow_entry, group_features, meter_features};
+pub use texts::Source;
 
 use apply::OnFailure;
 use state::State;
