@@ -57,20 +57,24 @@ impl<D: Dataplane> Engine<D> {
         bridge: usize,
         change: impl FnOnce(&mut Editor<'_>) -> Result<T, OfError>,
     ) -> Result<T, OfError> {
-        let lanes = self.dataplane.lanes();
-        let slot = self.state.bridges.get_mut(bridge).and_then(Option::as_mut).ok_or(OfError::OFPBRC_EPERM)?;
-        let mut editor = Editor {
-            index: bridge,
-            bridge: slot,
+        let mut slot = self.state.bridges.get_mut(bridge).and_then(Option::take).ok_or(OfError::OFPBRC_EPERM)?;
+        let outcome = change(&mut self.editor_of(bridge, &mut slot));
+        self.state.bridges[bridge] = Some(slot);
+        self.unpublished |= outcome.is_ok();
+        outcome
+    }
+
+    /// For a bridge that is not a part of the state yet, or not now.
+    pub(super) fn editor_of<'a>(&'a mut self, index: usize, bridge: &'a mut BridgeSlot) -> Editor<'a> {
+        Editor {
+            index,
+            bridge,
             now_ms: coarse_ms(),
-            lanes,
-            watched: self.watched.contains(&bridge),
+            lanes: self.dataplane.lanes(),
+            watched: self.watched.contains(&index),
             origin: self.origin,
             notices: &mut self.notices,
-        };
-        let outcome = change(&mut editor)?;
-        self.unpublished = true;
-        Ok(outcome)
+        }
     }
 
     /// Publishes what changed since the last time. Returns the epoch that has all of it.
@@ -81,9 +85,9 @@ impl<D: Dataplane> Engine<D> {
         self.epoch
     }
 
-    /// True when every worker uses this epoch.
+    /// True when no packet will meet anything older than this epoch.
     pub fn is_in_effect(&self, epoch: u64) -> bool {
-        self.dataplane.acknowledged() >= epoch
+        self.dataplane.is_in_effect(epoch)
     }
 
     /// Until told otherwise, changes are this request's.
@@ -143,6 +147,7 @@ impl<D: Dataplane> Engine<D> {
     /// Which one was refused, and why. Nothing is changed then.
     pub fn commit(&mut self, bridge: usize, requests: Vec<(Option<Origin>, Message)>) -> Result<(), (usize, OfError)> {
         let (before, told, unpublished) = (self.state.clone(), self.notices.len(), self.unpublished);
+        let mut packets = Vec::new();
         for (place, (origin, request)) in requests.into_iter().enumerate() {
             self.origin = origin;
             let done = match request {
@@ -150,6 +155,11 @@ impl<D: Dataplane> Engine<D> {
                 Message::GroupMod(request) => self.group_mod(bridge, *request),
                 Message::MeterMod(request) => self.meter_mod(bridge, request),
                 Message::PortMod(request) => self.port_mod(bridge, &request),
+                Message::PacketOut(packet) => {
+                    let checked = self.check_packet_out(bridge, &packet);
+                    packets.push(packet);
+                    checked
+                }
                 _ => Err(OfError::OFPBFC_MSG_UNSUP),
             };
             if let Err(why) = done {
@@ -158,6 +168,10 @@ impl<D: Dataplane> Engine<D> {
                 self.unpublished = unpublished;
                 return Err((place, why));
             }
+        }
+        // They were checked in their places; what they meet is all of the bundle.
+        for packet in packets {
+            let _ = self.packet_out(bridge, *packet);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Flow commands: `add-flow` and its family, and flows that time out.
 
 use ringswitch_dataplane::flow::grammar::{self, Modify, PortNames};
-use ringswitch_dataplane::flow::{DEFAULT_PRIORITY, Flow, FlowFlags, Rule};
+use ringswitch_dataplane::flow::{DEFAULT_PRIORITY, Rule};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use tracing::debug;
 
@@ -45,7 +45,7 @@ impl<D: Dataplane> Engine<D> {
         let (before, told) = (self.state.clone(), self.notices.len());
         let mut count = 0;
         for (number, text) in texts.iter().enumerate() {
-            let text = without_comment(text).trim();
+            let text = flows::without_comment(text).trim();
             if text.is_empty() {
                 continue;
             }
@@ -94,8 +94,7 @@ impl<D: Dataplane> Engine<D> {
         match verb {
             Verb::Add => {
                 let flow = flows::parse(text, ports)?;
-                let flow = Flow { flags: FlowFlags { reset_counts: true, ..flow.flags }, ..flow };
-                self.edit(bridge, |editor| editor.add_flow(flow).map(|()| 1)).map_err(refused)
+                self.edit(bridge, |editor| editor.add_flow(flow, true).map(|()| 1)).map_err(refused)
             }
             Verb::Delete { strict } => {
                 let filter = flows::selection(text, strict, ports)?;
@@ -110,7 +109,7 @@ impl<D: Dataplane> Engine<D> {
         }
     }
 
-    /// Matching flows with their statistics, highest priority first; all without a text. With `names`, ports have theirs.
+    /// Matching flows with their statistics, by table, highest priority first; all without a text. With `names`, ports have theirs.
     ///
     /// # Errors
     /// When the text is not a match.
@@ -124,7 +123,7 @@ impl<D: Dataplane> Engine<D> {
         let ports = self.state.port_names(bridge)?;
         let selection = flows::selection(text.unwrap_or(""), strict, &ports)?;
         let mut rules = self.state.bridge_mut(bridge)?.program.tables.select(&selection);
-        rules.sort_by_key(|rule| (std::cmp::Reverse(rule.flow.priority), rule.created_ms, rule.id));
+        rules.sort_by_key(|rule| (rule.flow.table, std::cmp::Reverse(rule.flow.priority), rule.created_ms, rule.id));
         let shown: &dyn PortNames = if names { &ports } else { &() };
         let now = coarse_ms();
         Ok(rules.iter().map(|rule| report(rule, now, shown)).collect())
@@ -157,16 +156,6 @@ impl<D: Dataplane> Engine<D> {
     }
 }
 
-/// The line up to a `#` that is not between quotes.
-fn without_comment(line: &str) -> &str {
-    let mut quoted = false;
-    let start = line.find(|letter| {
-        quoted ^= letter == '"';
-        letter == '#' && !quoted
-    });
-    &line[..start.unwrap_or(line.len())]
-}
-
 fn report(rule: &Rule, now_ms: u64, ports: &dyn PortNames) -> FlowReport {
     let (flow, totals) = (&rule.flow, rule.totals());
     FlowReport {
@@ -178,6 +167,8 @@ fn report(rule: &Rule, now_ms: u64, ports: &dyn PortNames) -> FlowReport {
         idle_timeout: flow.idle_timeout,
         hard_timeout: flow.hard_timeout,
         idle_ms: now_ms.saturating_sub(totals.used_ms),
+        importance: flow.importance,
+        flags: flow.flags.names().map(str::to_owned).collect(),
         priority: flow.priority,
         matches: grammar::format_match(&flow.matches, DEFAULT_PRIORITY, ports),
         actions: grammar::format_actions(&flow.actions, ports),

@@ -35,22 +35,19 @@ impl Editor<'_> {
         self.set_meter(meter)
     }
 
-    fn set_meter(&mut self, meter: Meter) -> Result<(), OfError> {
+    pub fn set_meter(&mut self, meter: Meter) -> Result<(), OfError> {
         if meter.bands.len() > usize::from(BANDS_MAX) {
             return Err(OfError::OFPMMFC_OUT_OF_BANDS);
         }
         let meters = &mut self.bridge.program.meters;
-        let id = meter.id;
-        let entry = match meters.get(&id) {
-            Some(old) => old.modified(meter),
-            None => MeterEntry::new(meter, self.now_ms),
-        };
+        let (id, old) = (meter.id, meters.get(&meter.id));
+        let entry = old.map_or_else(|| MeterEntry::new(meter.clone(), self.now_ms), |old| old.modified(meter.clone()));
         meters.insert(id, Arc::new(entry));
         Ok(())
     }
 
     /// A meter that does not exist is gone already. Flows that use it go with it.
-    fn delete_meters(&mut self, id: u32) -> Result<(), OfError> {
+    pub fn delete_meters(&mut self, id: u32) -> Result<(), OfError> {
         let all = id == METER_ALL;
         if all {
             self.bridge.program.meters = Meters::new();

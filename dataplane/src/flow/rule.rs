@@ -84,6 +84,20 @@ pub struct FlowFlags {
     pub no_byte_counts: bool,
 }
 
+impl FlowFlags {
+    /// The words of those that are set, in the order in which they are printed.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            ("send_flow_rem", self.send_flow_rem),
+            ("check_overlap", self.check_overlap),
+            ("reset_counts", self.reset_counts),
+            ("no_packet_counts", self.no_packet_counts),
+            ("no_byte_counts", self.no_byte_counts),
+        ];
+        all.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name)
+    }
+}
+
 impl Flow {
     /// True when it goes by itself some day.
     #[must_use]
@@ -151,12 +165,6 @@ pub struct RuleTotals {
 }
 
 impl Rule {
-    /// A rule in the place of this one: another flow with the same table, match and priority, the same age.
-    #[must_use]
-    pub fn changed(&self, flow: Flow, now_ms: u64, stats: Arc<[RuleLane]>) -> Self {
-        Self { id: self.id, flow, created_ms: self.created_ms, modified_ms: now_ms.into(), stats }
-    }
-
     /// Its idle and hard time-outs in seconds, 0 for none: those it was given, or shorter ones of `fin_timeout` once a
     /// connection ended.
     #[must_use]
@@ -171,6 +179,12 @@ impl Rule {
             }
         }
         timeouts
+    }
+
+    /// A rule in the place of this one: another flow with the same table, match and priority, the same age.
+    #[must_use]
+    pub fn changed(&self, flow: Flow, now_ms: u64, stats: Arc<[RuleLane]>) -> Self {
+        Self { id: self.id, flow, created_ms: self.created_ms, modified_ms: now_ms.into(), stats }
     }
 
     /// Adds the lanes up.
