@@ -54,10 +54,10 @@ const ACTIONS: [&str; 60] = [
 
 fn value(random: &mut Random) -> &'static str {
     match random.below(4) {
-        0 => *random.pick(&MACS),
-        1 => *random.pick(&ADDRESSES),
-        2 => *random.pick(&WORDS),
-        _ => *random.pick(&NUMBERS),
+        0 => random.pick::<&str>(&MACS),
+        1 => random.pick::<&str>(&ADDRESSES),
+        2 => random.pick::<&str>(&WORDS),
+        _ => random.pick::<&str>(&NUMBERS),
     }
 }
 
@@ -78,8 +78,8 @@ fn action(random: &mut Random, depth: u32) -> String {
     let mut text = String::new();
     for letter in template.chars() {
         match letter {
-            'F' => text.push_str(*random.pick(&PARTS)),
-            'N' => text.push_str(*random.pick(&NUMBERS)),
+            'F' => text.push_str(random.pick::<&str>(&PARTS)),
+            'N' => text.push_str(random.pick::<&str>(&NUMBERS)),
             'V' => text.push_str(value(random)),
             'L' => text.push_str(&list(random, depth + 1)),
             other => text.push(other),
