@@ -75,7 +75,7 @@ fn packet_in(packet: &PacketIn, session: &mut Session) -> Option<Message> {
         buffer_id: None,
         reason,
         table: packet.table,
-        cookie: packet.cookie,
+        cookie: if is_miss { 0 } else { packet.cookie },
         key: packet.key,
         total_len: packet.total_len,
         frame,

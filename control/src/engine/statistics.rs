@@ -84,7 +84,7 @@ impl<D: Dataplane> Engine<D> {
     /// When there is no such bridge.
     pub fn table_features(&self, bridge: usize) -> Result<Vec<TableFeatures>, OfError> {
         let max_entries = max_entries(self.served_bridge(bridge)?);
-        let features = |table| TableFeatures { table, name: format!("table{table}"), max_entries, tables: TABLES };
+        let features = |table| TableFeatures { table, name: String::new(), max_entries, tables: TABLES };
         Ok((0..TABLES).map(features).collect())
     }
 
@@ -94,7 +94,15 @@ impl<D: Dataplane> Engine<D> {
     /// When there is no such bridge.
     pub fn table_descs(&self, bridge: usize) -> Result<Vec<TableDesc>, OfError> {
         let slot = self.served_bridge(bridge)?;
-        let desc = |table| TableDesc { eviction: slot.evicts(table), ..slot.table_desc(table) };
+        let free = |table| {
+            let (most, active) = (max_entries(slot), active(&slot.program.tables, table));
+            (u64::from(most.saturating_sub(active)) * 100 / u64::from(most.max(1))) as u8
+        };
+        let desc = |table| {
+            let set = slot.table_desc(table);
+            let vacancy = set.vacancy.map(|(down, up, _)| (down, up, free(table)));
+            TableDesc { eviction: slot.evicts(table), vacancy, ..set }
+        };
         Ok((0..TABLES).map(desc).collect())
     }
 

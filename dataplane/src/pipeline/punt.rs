@@ -190,9 +190,6 @@ impl Upcaller {
         made.frame.clear();
         made.frame.resize(packet.len(), 0);
         packet.copy_to(&mut made.frame);
-        if controller.max_len != u16::MAX && !controller.pause {
-            made.frame.truncate(usize::from(controller.max_len));
-        }
         self.queue.send(Upcall::PacketIn(made))
     }
 

@@ -22,7 +22,7 @@ pub struct PacketIn {
     pub bridge: usize,
     /// Where it came in; none for a packet-out of control's own.
     pub ingress: Option<PortId>,
-    /// What the action said: reason, how much of it, which controllers.
+    /// What the action said: reason, which controllers.
     pub controller: Controller,
     /// The table of the rule that sent it.
     pub table: u8,
@@ -32,7 +32,7 @@ pub struct PacketIn {
     pub key: FlowKey,
     /// The frame's length.
     pub total_len: usize,
-    /// Its first `controller.max_len` bytes.
+    /// All of it: nothing is buffered, so what the action's `max_len` would leave out would be lost.
     pub frame: Vec<u8>,
     /// Where it can go on, when it was paused.
     pub continuation: Option<Box<Continuation>>,

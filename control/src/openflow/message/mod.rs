@@ -34,6 +34,8 @@ pub const BUCKET_FIRST: u32 = 0xffff_fffd;
 pub const BUCKET_LAST: u32 = 0xffff_fffe;
 /// As a command's bucket: all of them, `OFPG_BUCKET_ALL`.
 pub const BUCKET_ALL: u32 = 0xffff_ffff;
+/// Most of a request that an error message has room for.
+const ERROR_DATA_MAX: usize = u16::MAX as usize - 12;
 
 /// A version of OpenFlow that is spoken here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -192,7 +194,7 @@ pub enum Message {
 pub struct ErrorMessage {
     /// Its numbers.
     pub code: super::Code,
-    /// The beginning of the message that it is about; of `OFPET_HELLO_FAILED` a text.
+    /// The message that it is about, or its beginning; of `OFPET_HELLO_FAILED` a text.
     pub data: Vec<u8>,
 }
 
@@ -200,8 +202,8 @@ impl Message {
     /// The error message that answers this request.
     #[must_use]
     pub fn error(version: Version, error: OfError, request: &[u8]) -> Self {
-        // 64 bytes are what the specification asks for.
-        let data = request[..request.len().min(64)].to_vec();
+        // The specification asks for 64 bytes at least. Open vSwitch sends all, and `ovs-ofctl` shows what was refused.
+        let data = request[..request.len().min(ERROR_DATA_MAX)].to_vec();
         Self::Error(ErrorMessage { code: error.code(version), data })
     }
 }

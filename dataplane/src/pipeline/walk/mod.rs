@@ -153,7 +153,7 @@ enum OnMiss {
 }
 
 static MISS: Controller =
-    Controller { max_len: 128, reason: reason::NO_MATCH, id: 0, userdata: Vec::new(), pause: false, meter: None };
+    Controller { max_len: u16::MAX, reason: reason::NO_MATCH, id: 0, userdata: Vec::new(), pause: false, meter: None };
 
 impl<'a, 's> Walk<'a, 's> {
     pub fn new(
