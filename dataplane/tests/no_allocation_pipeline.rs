@@ -61,7 +61,16 @@ fn port(id: u16) -> Arc<PortEntry> {
     let tx = Arc::new(TxQueues::new(1));
     tx.replace(0, Some(Box::new(Sink)));
     let (counters, vlan, flags) = (Arc::new([PortCounters::default()]), VlanMode::default(), PortFlags::default());
-    Arc::new(PortEntry { id: PortId(id), number: u32::from(id) + 1, bridge: 0, tx, counters, vlan, flags })
+    Arc::new(PortEntry {
+        id: PortId(id),
+        number: u32::from(id) + 1,
+        bridge: 0,
+        tx,
+        counters,
+        vlan,
+        limits: None,
+        flags,
+    })
 }
 
 fn program() -> Program {
