@@ -127,7 +127,8 @@ const ACTIONS: [&str; 46] = [
 
 /// A protocol, or none.
 pub fn protocol(random: &mut Random) -> &'static str {
-    if random.once_in(2) { random.pick(&PROTOCOLS) } else { "" }
+    let chosen: &str = random.pick::<&str>(&PROTOCOLS);
+    if random.once_in(2) { chosen } else { "" }
 }
 
 /// Some fields.
