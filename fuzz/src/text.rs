@@ -127,7 +127,7 @@ const ACTIONS: [&str; 46] = [
 
 /// A protocol, or none.
 pub fn protocol(random: &mut Random) -> &'static str {
-    if random.once_in(2) { *random.pick(&PROTOCOLS) } else { "" }
+    if random.once_in(2) { random.pick::<&str>(&PROTOCOLS) } else { "" }
 }
 
 /// Some fields.
