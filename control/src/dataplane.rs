@@ -13,8 +13,8 @@ use std::sync::Arc;
 use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::{PortCounters, PortTotals};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView as Bridge, Fdb, PacketOut, PortEntry, Program, Snapshot, TableStats, TableTotals, Trace,
-    Upcall, trace,
+    BridgePorts, BridgeView as Bridge, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, TableStats,
+    TableTotals, Trace, Upcall, trace,
 };
 use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
@@ -26,6 +26,7 @@ use ringswitch_dataplane::worker::Workers;
 
 use crate::engine::{Dataplane, FdbEntry, FdbFilter, Learning, PortView, View};
 use crate::model::{Port, PortType, Settings};
+use crate::openflow::stats;
 use crate::report::{FdbStats, QueueReport, WorkerReport};
 
 /// See the file's head.
@@ -79,7 +80,7 @@ impl Switch {
         let Opened { tx, counters, .. } = self.ports.get(&port.id)?;
         let (tx, counters) = (Arc::clone(tx), Arc::clone(counters));
         let (id, number, vlan) = (port.id, port.number, options::vlan(&port.vlan));
-        let new = PortEntry { id, number, bridge, tx, counters, vlan, flags: port.flags };
+        let new = PortEntry { id, number, bridge, tx, counters, vlan, flags: port_flags(port.config) };
         let same = old.port(port.id).filter(|old| old.is_same(&new)).cloned();
         Some(same.unwrap_or_else(|| Arc::new(new)))
     }
@@ -263,6 +264,10 @@ impl Dataplane for Switch {
         self.workers.acknowledged()
     }
 
+    fn is_in_effect(&self, epoch: u64) -> bool {
+        self.workers.is_in_effect(epoch)
+    }
+
     fn tend(&mut self) {
         for bridge in self.bridges.values() {
             bridge.fdb.age(now_s(), bridge.aging);
@@ -356,6 +361,17 @@ fn chain_of_netdev(error: &dyn Error) -> String {
         format!("{text}; it needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF")
     } else {
         text
+    }
+}
+
+/// What controllers said about a port. One that they took down neither receives nor sends.
+fn port_flags(config: u32) -> PortFlags {
+    let has = |bits: u32| config & bits != 0;
+    PortFlags {
+        no_recv: has(stats::Port::NO_RECV | stats::Port::PORT_DOWN),
+        no_fwd: has(stats::Port::NO_FWD | stats::Port::PORT_DOWN),
+        no_flood: has(stats::Port::NO_FLOOD),
+        no_packet_in: has(stats::Port::NO_PACKET_IN),
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Read, Write};
 
 /// What every message begins with.
 pub(super) const HEADER: usize = 8;
-/// Bytes of a turn: a read.
+/// Bytes of a turn: a read. Room for two of the longest messages.
 const READ: usize = 128 << 10;
 /// No more requests are taken in while so many bytes wait to be read by the peer.
 const OUTPUT_HIGH: usize = 1 << 20;
@@ -15,32 +15,40 @@ const OUTPUT_HIGH: usize = 1 << 20;
 const OUTPUT_MAX: usize = 16 << 20;
 
 /// See the file's head.
-#[derive(Default)]
 pub(super) struct Buffers {
-    input: Vec<u8>,
-    /// Taken from `input` already.
+    input: Box<[u8]>,
+    /// What of `input` is taken already.
     taken: usize,
+    /// What of it was read.
+    read: usize,
     output: Vec<u8>,
     written: usize,
 }
 
+impl Default for Buffers {
+    fn default() -> Self {
+        Self { input: vec![0; READ].into(), taken: 0, read: 0, output: Vec::new(), written: 0 }
+    }
+}
+
 impl Buffers {
-    /// Reads once, as much as a turn allows for. `Ok(true)`: there may be more. `Ok(false)`: it would block.
-    pub fn fill(&mut self, stream: &mut impl Read) -> io::Result<bool> {
-        self.input.drain(..self.taken);
-        self.taken = 0;
-        let before = self.input.len();
-        self.input.resize(READ.max(before + HEADER), 0);
+    /// Reads once. `Ok(true)`: there may be more. `Ok(false)`: it would block, and is told of what comes next; so is a `plain`
+    /// stream that gave less than it was asked for. Only when there is no whole message: then there is room.
+    pub fn fill(&mut self, stream: &mut impl Read, plain: bool) -> io::Result<bool> {
+        self.input.copy_within(self.taken..self.read, 0);
+        (self.read, self.taken) = (self.read - self.taken, 0);
         let read = loop {
-            match stream.read(&mut self.input[before..]) {
+            match stream.read(&mut self.input[self.read..]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
-        self.input.truncate(before + *read.as_ref().unwrap_or(&0));
         match read {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Ok(true),
+            Ok(count) => {
+                self.read += count;
+                Ok(!plain || self.read == READ)
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(error),
         }
@@ -51,7 +59,7 @@ impl Buffers {
     /// # Errors
     /// When its header cannot be one: there is no telling where the next one would begin.
     pub fn message(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let rest = &self.input[self.taken..];
+        let rest = &self.input[self.taken..self.read];
         let Some(header) = rest.first_chunk::<HEADER>() else { return Ok(None) };
         let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
         if len < HEADER {
@@ -65,7 +73,7 @@ impl Buffers {
 
     /// True when a whole message waits.
     pub fn has_message(&self) -> bool {
-        let rest = &self.input[self.taken..];
+        let rest = &self.input[self.taken..self.read];
         rest.len() >= HEADER && rest.len() >= usize::from(u16::from_be_bytes([rest[2], rest[3]]))
     }
 
@@ -123,7 +131,7 @@ mod tests {
         let mut buffers = Buffers::default();
         let mut messages = Vec::new();
         for byte in bytes {
-            assert!(buffers.fill(&mut &[byte][..]).unwrap());
+            assert!(!buffers.fill(&mut &[byte][..], true).unwrap());
             assert_eq!(
                 buffers.has_message(),
                 buffers
@@ -138,7 +146,7 @@ mod tests {
         }
         assert_eq!(messages, [&bytes[..8], &bytes[8..20]]);
         let mut liar = Buffers::default();
-        liar.fill(&mut &[1, 0, 0, 7, 0, 0, 0, 0][..]).unwrap();
+        assert!(liar.fill(&mut &[1, 0, 0, 7, 0, 0, 0, 0][..], false).unwrap());
         assert!(liar.has_message() && liar.message().is_err());
     }
 }

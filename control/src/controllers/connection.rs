@@ -4,6 +4,7 @@
 //! turns.
 
 use std::io;
+use std::time::Instant;
 
 use super::buffers::Buffers;
 use super::session::Session;
@@ -37,6 +38,8 @@ pub(super) struct Barrier {
     /// What every worker has to use first.
     pub epoch: u64,
     pub xid: u32,
+    /// When it was asked for.
+    pub since: Instant,
 }
 
 /// See the file's head.

@@ -108,7 +108,9 @@ impl Controllers {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        self.connections.values().any(|connection| connection.barrier.is_some()).then_some(BARRIER)
+        let barriers = self.connections.values().filter_map(|connection| connection.barrier);
+        // A worker may have to be woken, or to finish a batch; one that takes longer than that does not run at all now.
+        barriers.map(|barrier| if barrier.since.elapsed() < BARRIER { Duration::ZERO } else { BARRIER }).min()
     }
 
     /// Something happened on this token.
@@ -128,7 +130,12 @@ impl Controllers {
             self.follow(engine);
         }
         let waiting = self.connections.iter().filter(|(_, connection)| connection.barrier.is_some());
+        let before = self.again.len();
         self.again.extend(waiting.map(|(id, _)| *id));
+        if self.again.len() > before {
+            // The worker that is waited for may need this CPU.
+            std::thread::yield_now();
+        }
         for id in std::mem::take(&mut self.again) {
             self.turn(id, engine);
         }

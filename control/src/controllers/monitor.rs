@@ -50,13 +50,11 @@ pub(super) fn update(session: &Session, change: FlowChange, rule: &Rule, own: Op
         FlowChange::Modified => MonitorRequest::MODIFY,
         FlowChange::Removed(_) => MonitorRequest::REMOVED,
     };
-    let sees = |monitor: &&MonitorRequest| {
-        monitor.flags & wanted != 0
-            && (own.is_some() || monitor.flags & MonitorRequest::ONLY_OWN == 0)
-            && filter(monitor).selects(rule)
-    };
+    // ONLY_OWN hides nobody's changes: ovs-ofctl sets it where it means NO_ABBREV, and Open vSwitch takes it so.
+    let sees = |monitor: &&MonitorRequest| monitor.flags & wanted != 0 && filter(monitor).selects(rule);
     let flags = session.monitors.values().filter(sees).map(|monitor| monitor.flags).reduce(|all, more| all | more)?;
-    if let (Some(xid), false) = (own, flags & MonitorRequest::NO_ABBREV != 0) {
+    let in_full = MonitorRequest::NO_ABBREV | MonitorRequest::ONLY_OWN;
+    if let (Some(xid), true) = (own, flags & in_full == 0) {
         return Some(FlowUpdate::Abbreviated { xid });
     }
     Some(match change {

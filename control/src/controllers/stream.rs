@@ -61,6 +61,11 @@ impl Stream {
         }
     }
 
+    /// What it gives is what the system has: less than was asked for is all there is.
+    pub fn is_plain(&self) -> bool {
+        !matches!(self, Self::Tls(_))
+    }
+
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let stream = match self {

@@ -1,6 +1,7 @@
 //! A connection's turn: what waits for the peer goes out, what the peer sent is answered.
 
 use std::io;
+use std::time::Instant;
 
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use tracing::{debug, info};
@@ -13,6 +14,8 @@ use crate::engine::{Dataplane, Engine};
 use crate::openflow::message::{ErrorMessage, Role};
 use crate::openflow::{Code, Message, OfError, Version};
 
+/// Looks at a barrier's workers before others have their turn: some microseconds.
+const SPINS: u32 = 500;
 /// Messages of a turn.
 const MESSAGES: usize = 2048;
 
@@ -43,7 +46,7 @@ impl Controllers {
             return Ok(());
         }
         connection.drain()?;
-        if let Some(Barrier { epoch, xid }) = connection.barrier {
+        if let Some(Barrier { epoch, xid, .. }) = connection.barrier {
             if !engine.is_in_effect(epoch) {
                 return Ok(());
             }
@@ -53,7 +56,10 @@ impl Controllers {
             }
         }
         if connection.readable && !connection.buffers.has_message() && !connection.buffers.is_full() {
-            connection.readable = connection.buffers.fill(&mut connection.stream)?;
+            connection.readable = {
+                let plain = connection.stream.is_plain();
+                connection.buffers.fill(&mut connection.stream, plain)?
+            };
         }
         for _ in 0..MESSAGES {
             if connection.barrier.is_some() || connection.buffers.is_full() {
@@ -173,7 +179,9 @@ impl Controllers {
         match effect {
             Effect::None => {}
             Effect::Wants => self.connections_wants(connection, engine, place),
-            Effect::Barrier(epoch) if !engine.is_in_effect(epoch) => connection.barrier = Some(Barrier { epoch, xid }),
+            Effect::Barrier(epoch) if !soon(|| engine.is_in_effect(epoch)) => {
+                connection.barrier = Some(Barrier { epoch, xid, since: Instant::now() });
+            }
             Effect::Barrier(_) => {
                 if let Some((session, buffers)) = connection.session() {
                     session.write(xid, &Message::BarrierReply, buffers.output());
@@ -221,7 +229,7 @@ impl Controllers {
         if notices.is_empty() {
             return;
         }
-        let own = turn.map(|(id, connection)| (id, connection));
+        let own = turn;
         let mut own = own;
         for notice in &notices {
             let Some(bridge) = self.bridges.iter().find(|bridge| bridge.served.index == notice.bridge) else {
@@ -260,6 +268,15 @@ impl Controllers {
             }
         }
     }
+}
+
+/// True when it holds, or will in a moment: a worker that is awake takes a snapshot within microseconds, and tools wait for a
+/// barrier after every single flow.
+fn soon(holds: impl Fn() -> bool) -> bool {
+    (0..SPINS).any(|_| {
+        std::hint::spin_loop();
+        holds()
+    })
 }
 
 /// A message, as this peer writes it.

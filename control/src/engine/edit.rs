@@ -85,9 +85,9 @@ impl<D: Dataplane> Engine<D> {
         self.epoch
     }
 
-    /// True when every worker uses this epoch.
+    /// True when no packet will meet anything older than this epoch.
     pub fn is_in_effect(&self, epoch: u64) -> bool {
-        self.dataplane.acknowledged() >= epoch
+        self.dataplane.is_in_effect(epoch)
     }
 
     /// Until told otherwise, changes are this request's.
@@ -147,6 +147,7 @@ impl<D: Dataplane> Engine<D> {
     /// Which one was refused, and why. Nothing is changed then.
     pub fn commit(&mut self, bridge: usize, requests: Vec<(Option<Origin>, Message)>) -> Result<(), (usize, OfError)> {
         let (before, told, unpublished) = (self.state.clone(), self.notices.len(), self.unpublished);
+        let mut packets = Vec::new();
         for (place, (origin, request)) in requests.into_iter().enumerate() {
             self.origin = origin;
             let done = match request {
@@ -154,6 +155,11 @@ impl<D: Dataplane> Engine<D> {
                 Message::GroupMod(request) => self.group_mod(bridge, *request),
                 Message::MeterMod(request) => self.meter_mod(bridge, request),
                 Message::PortMod(request) => self.port_mod(bridge, &request),
+                Message::PacketOut(packet) => {
+                    let checked = self.check_packet_out(bridge, &packet);
+                    packets.push(packet);
+                    checked
+                }
                 _ => Err(OfError::OFPBFC_MSG_UNSUP),
             };
             if let Err(why) = done {
@@ -162,6 +168,10 @@ impl<D: Dataplane> Engine<D> {
                 self.unpublished = unpublished;
                 return Err((place, why));
             }
+        }
+        // They were checked in their places; what they meet is all of the bundle.
+        for packet in packets {
+            let _ = self.packet_out(bridge, *packet);
         }
         Ok(())
     }

@@ -18,7 +18,10 @@ impl Editor<'_> {
     /// Returns how many flows changed.
     pub fn flow_mod(&mut self, request: FlowMod) -> Result<usize, OfError> {
         match request.command {
-            FlowModCommand::Add => self.add_flow(request.flow).map(|()| 1),
+            FlowModCommand::Add => {
+                let resets = request.flow.flags.reset_counts;
+                self.add_flow(request.flow, resets).map(|()| 1)
+            }
             FlowModCommand::Modify | FlowModCommand::ModifyStrict => {
                 // Only 1.0 adds what is not there; and whoever selects by cookie means flows that exist.
                 let adds = request.new_cookie.is_some() && request.cookie_mask == 0;
@@ -30,8 +33,8 @@ impl Editor<'_> {
         }
     }
 
-    /// Adds a flow. One with the same match and priority makes way; what it counted stays unless the flow says otherwise.
-    pub fn add_flow(&mut self, mut flow: Flow) -> Result<(), OfError> {
+    /// Adds a flow. One with the same match and priority makes way; what it counted stays unless `resets`.
+    pub fn add_flow(&mut self, mut flow: Flow, resets: bool) -> Result<(), OfError> {
         if flow.table >= TABLES {
             return Err(OfError::OFPFMFC_BAD_TABLE_ID);
         }
@@ -43,13 +46,10 @@ impl Editor<'_> {
             }
             self.make_room(&flow)?;
         }
-        let keep_counts = !flow.flags.reset_counts;
-        // These two are about the request, not about the flow.
-        (flow.flags.check_overlap, flow.flags.reset_counts) = (false, false);
         let tables = &mut self.bridge.program.tables;
-        let inserted = match keep_counts {
-            true => tables.insert_counting_on(flow, self.now_ms, self.lanes),
-            false => tables.insert(flow, self.now_ms, self.lanes),
+        let inserted = match resets {
+            true => tables.insert(flow, self.now_ms, self.lanes),
+            false => tables.insert_counting_on(flow, self.now_ms, self.lanes),
         };
         match inserted.replaced {
             Some(old) => {
@@ -90,7 +90,11 @@ impl Editor<'_> {
     ) -> Result<usize, OfError> {
         let rules = self.bridge.program.tables.select(filter);
         if rules.is_empty() {
-            return if adds { self.add_flow(wanted).map(|()| 1) } else { Ok(0) };
+            if !adds {
+                return Ok(0);
+            }
+            let resets = wanted.flags.reset_counts;
+            return self.add_flow(wanted, resets).map(|()| 1);
         }
         let tables: BTreeSet<u8> = rules.iter().map(|rule| rule.flow.table).collect();
         tables.into_iter().try_for_each(|table| self.verify(&wanted.actions, Some(table)))?;
@@ -185,7 +189,7 @@ impl Editor<'_> {
                 return Ok(());
             }
         }
-        self.add_flow(flow)
+        self.add_flow(flow, false)
     }
 
     pub fn table_mod(&mut self, request: TableMod) -> Result<(), OfError> {

@@ -1,7 +1,7 @@
 //! Flow commands: `add-flow` and its family, and flows that time out.
 
 use ringswitch_dataplane::flow::grammar::{self, Modify, PortNames};
-use ringswitch_dataplane::flow::{DEFAULT_PRIORITY, Flow, FlowFlags, Rule};
+use ringswitch_dataplane::flow::{DEFAULT_PRIORITY, Rule};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use tracing::debug;
 
@@ -94,8 +94,7 @@ impl<D: Dataplane> Engine<D> {
         match verb {
             Verb::Add => {
                 let flow = flows::parse(text, ports)?;
-                let flow = Flow { flags: FlowFlags { reset_counts: true, ..flow.flags }, ..flow };
-                self.edit(bridge, |editor| editor.add_flow(flow).map(|()| 1)).map_err(refused)
+                self.edit(bridge, |editor| editor.add_flow(flow, true).map(|()| 1)).map_err(refused)
             }
             Verb::Delete { strict } => {
                 let filter = flows::selection(text, strict, ports)?;

@@ -40,11 +40,8 @@ impl Editor<'_> {
             return Err(OfError::OFPMMFC_OUT_OF_BANDS);
         }
         let meters = &mut self.bridge.program.meters;
-        let id = meter.id;
-        let entry = match meters.get(&id) {
-            Some(old) => old.modified(meter),
-            None => MeterEntry::new(meter, self.now_ms),
-        };
+        let (id, old) = (meter.id, meters.get(&meter.id));
+        let entry = old.map_or_else(|| MeterEntry::new(meter.clone(), self.now_ms), |old| old.modified(meter.clone()));
         meters.insert(id, Arc::new(entry));
         Ok(())
     }

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::PortTotals;
-use ringswitch_dataplane::pipeline::{PacketOut, PortFlags, Program, TableTotals, Trace, Upcall};
+use ringswitch_dataplane::pipeline::{PacketOut, Program, TableTotals, Trace, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use tracing::{info, warn};
 
@@ -77,8 +77,8 @@ pub struct PortView<'a> {
     pub number: u32,
     /// The VLANs it carries.
     pub vlan: Vlan,
-    /// What controllers forbid it.
-    pub flags: PortFlags,
+    /// What controllers said about it, bits of [`crate::openflow::stats::Port`].
+    pub config: u32,
 }
 
 /// A learned or static address, as the dataplane has it.
@@ -160,6 +160,8 @@ pub trait Dataplane {
     fn publish(&mut self, view: View<'_>) -> u64;
     /// The lowest epoch that every worker uses.
     fn acknowledged(&self) -> u64;
+    /// True when no worker will touch another packet with anything older than this epoch.
+    fn is_in_effect(&self, epoch: u64) -> bool;
     /// Now and then: silent addresses go, and whatever no worker uses any more is freed.
     fn tend(&mut self);
 

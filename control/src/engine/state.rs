@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use ringswitch_dataplane::pipeline::{PortFlags, Program};
+use ringswitch_dataplane::pipeline::Program;
 use ringswitch_dataplane::port::{MAX_PORTS, PortId};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 
 use super::{BridgeView, Name, PortView};
 use crate::flows::Ports;
 use crate::model::{Port, Settings};
-use crate::openflow::stats::{Port as PortDesc, TableDesc};
+use crate::openflow::stats::TableDesc;
 use crate::report::LOCAL;
 
 /// Highest OpenFlow number of a port; above are reserved ones (`OFPP_MAX` of OpenFlow 1.0).
 pub(super) const NUMBER_MAX: u32 = 0xfeff;
+
+/// Full tables let flows of little importance go first, and of those the ones that would go soonest: `OFPTMPEF_IMPORTANCE`
+/// and `OFPTMPEF_LIFETIME`.
+const BY_WORTH: u32 = 1 << 1 | 1 << 2;
 
 /// See the file's head.
 #[derive(Clone, Default)]
@@ -59,7 +63,11 @@ impl BridgeSlot {
 
     /// The table's settings.
     pub fn table_desc(&self, number: u8) -> TableDesc {
-        self.tables.get(&number).copied().unwrap_or(TableDesc { table: number, ..TableDesc::default() })
+        self.tables.get(&number).copied().unwrap_or(TableDesc {
+            table: number,
+            eviction_flags: BY_WORTH,
+            ..TableDesc::default()
+        })
     }
 
     /// True when the table makes room.
@@ -209,23 +217,6 @@ impl State {
 
 impl PortSlot {
     fn view(&self) -> PortView<'_> {
-        PortView {
-            id: self.id,
-            name: &self.name,
-            number: self.number,
-            vlan: self.spec.vlan(),
-            flags: flags_of(self.config),
-        }
-    }
-}
-
-/// What controllers forbid a port; one that they turned off neither receives nor sends.
-fn flags_of(config: u32) -> PortFlags {
-    let is_set = |bits: u32| config & bits != 0;
-    PortFlags {
-        no_recv: is_set(PortDesc::NO_RECV | PortDesc::PORT_DOWN),
-        no_fwd: is_set(PortDesc::NO_FWD | PortDesc::PORT_DOWN),
-        no_flood: is_set(PortDesc::NO_FLOOD),
-        no_packet_in: is_set(PortDesc::NO_PACKET_IN),
+        PortView { id: self.id, name: &self.name, number: self.number, vlan: self.spec.vlan(), config: self.config }
     }
 }

@@ -68,7 +68,7 @@ impl<D: Dataplane> Engine<D> {
             let totals = self.dataplane.table_totals(bridge, table);
             TableStats {
                 table,
-                name: table_name(table),
+                name: String::new(),
                 max_entries: max_entries(slot),
                 active: active(&slot.program.tables, table),
                 lookups: totals.lookups,
@@ -84,7 +84,7 @@ impl<D: Dataplane> Engine<D> {
     /// When there is no such bridge.
     pub fn table_features(&self, bridge: usize) -> Result<Vec<TableFeatures>, OfError> {
         let max_entries = max_entries(self.served_bridge(bridge)?);
-        let features = |table| TableFeatures { table, name: table_name(table), max_entries, tables: TABLES };
+        let features = |table| TableFeatures { table, name: format!("table{table}"), max_entries, tables: TABLES };
         Ok((0..TABLES).map(features).collect())
     }
 
@@ -145,14 +145,15 @@ impl<D: Dataplane> Engine<D> {
             });
         }
         let now = coarse_ms();
+        let count = |(packets, bytes)| Count { packets, bytes };
         let stats = |entry: &Arc<MeterEntry>| {
             let totals = entry.totals();
             MeterStats {
                 meter: entry.meter.id,
                 flows: used.get(&entry.meter.id).copied().unwrap_or(0),
-                count: Count { packets: totals.packets, bytes: totals.bytes },
+                count: count((totals.packets, totals.bytes)),
                 duration: Duration::from_millis(now.saturating_sub(entry.created_ms)),
-                bands: totals.bands.iter().map(|&(packets, bytes)| Count { packets, bytes }).collect(),
+                bands: totals.bands.into_iter().map(count).collect(),
             }
         };
         Ok(meters(program, meter)?.into_iter().map(stats).collect())
@@ -216,10 +217,6 @@ pub fn meter_features() -> MeterFeatures {
 
 fn max_entries(slot: &BridgeSlot) -> u32 {
     slot.flow_limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(FLOWS_MAX)
-}
-
-fn table_name(table: u8) -> String {
-    format!("table{table}")
 }
 
 fn groups(program: &Program, wanted: u32) -> impl Iterator<Item = &Arc<GroupEntry>> {

@@ -117,6 +117,10 @@ impl Dataplane for Recorder {
         self.epoch
     }
 
+    fn is_in_effect(&self, epoch: u64) -> bool {
+        self.epoch >= epoch
+    }
+
     fn tend(&mut self) {}
 
     fn lanes(&self) -> usize {

@@ -166,11 +166,10 @@ pub(super) fn read10(mut body: Reader<'_>, nxm: bool, table_id: bool, version: V
 
 /// Checks what can only be checked of the whole.
 fn finish(it: FlowMod, version: Version) -> Result<FlowMod> {
-    let any = it.table == TABLE_ALL;
-    if !any && it.table >= TABLES {
+    if it.table != TABLE_ALL && it.table >= TABLES {
         return Err(OfError::OFPFMFC_BAD_TABLE_ID);
     }
-    check(&it.flow.matches, &it.flow.actions, version, (!any).then_some(it.table))?;
+    check(&it.flow.matches, &it.flow.actions, version, it.flow.table)?;
     Ok(it)
 }
 

@@ -184,8 +184,8 @@ pub(super) fn put_fields(out: &mut Vec<u8>, matches: &Match, dialect: Dialect) {
 /// Several fields lie over each other: which one tells them.
 fn is_told(field: FieldId, dialect: Dialect) -> bool {
     use FieldId as F;
-    let wide = F::XREG0 <= field && field <= F::XREG7;
-    let narrow = F::REG0 <= field && field <= F::REG15;
+    let wide = (F::XREG0..=F::XREG7).contains(&field);
+    let narrow = (F::REG0..=F::REG15).contains(&field);
     match field {
         F::IP_TOS | F::XXREG0 | F::XXREG1 | F::XXREG2 | F::XXREG3 => false,
         F::NXM_IN_PORT | F::VLAN_TCI => dialect == Dialect::Nxm,
@@ -209,7 +209,9 @@ pub(super) fn put_metadata(out: &mut Vec<u8>, key: &FlowKey, dialect: Dialect) {
     let mut matches = Match::default();
     for &field in FieldId::ALL.iter().filter(|&&field| is_pipeline(field)) {
         let value = key.get(field);
-        let counts = value != 0 && !matches!(field, FieldId::NXM_IN_PORT | FieldId::CONJ_ID);
+        // Wide registers are told as the narrow ones that they are made of.
+        let twice = field == FieldId::NXM_IN_PORT || (FieldId::XREG0..=FieldId::XXREG3).contains(&field);
+        let counts = value != 0 && !twice && field != FieldId::CONJ_ID;
         if field == FieldId::IN_PORT || counts {
             matches.want_bits(field, value, field.ones());
         }

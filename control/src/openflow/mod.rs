@@ -125,3 +125,6 @@ mod onf {
     pub(super) const BUNDLE_ADD_MESSAGE: u32 = 2301;
     pub(super) const REQUESTFORWARD: u32 = 2350;
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,6 @@
 //! Source: OpenFlow 1.5.1 section 7.3.5. 1.0 has the first six; for what it has not, Open vSwitch's tools ask with
 //! Nicira's messages. Trust: a peer's.
 
-use std::time::Duration;
-
 use super::error::{NICIRA, ONF};
 use super::flow_stats::{self, Form};
 use super::message::GROUP_ALL;
@@ -316,29 +314,29 @@ fn group_features(wire: &mut impl Layout, it: &mut GroupFeatures, version: Versi
 }
 
 /// A group's counters but for those of its buckets.
-fn group_head(wire: &mut impl Layout, it: &mut GroupStats, version: Version) -> Result<()> {
+fn group_head(wire: &mut impl Layout, it: &mut GroupStats) -> Result<()> {
     wire.gap::<2>()?;
     wire.b32(&mut it.group)?;
     wire.b32(&mut it.references)?;
     wire.gap::<4>()?;
     meters::count(wire, &mut it.count)?;
-    if version == Version::V10 { Ok(()) } else { wire.time(&mut it.duration) }
+    wire.time(&mut it.duration)
 }
 
-fn read_group_stats(bytes: &mut Reader<'_>, version: Version) -> Result<GroupStats> {
+fn read_group_stats(bytes: &mut Reader<'_>) -> Result<GroupStats> {
     let mut head = *bytes;
     let mut body = bytes.part(head.u16()?.into())?;
     body.skip(2)?;
-    let mut it = GroupStats { duration: Duration::ZERO, ..GroupStats::default() };
-    group_head(&mut body, &mut it, version)?;
+    let mut it = GroupStats::default();
+    group_head(&mut body, &mut it)?;
     it.buckets = list(body, |body| fixed(body, |wire, it: &mut Count| meters::count(wire, it)))?;
     Ok(it)
 }
 
-fn put_group_stats(out: &mut Vec<u8>, it: &GroupStats, version: Version) {
+fn put_group_stats(out: &mut Vec<u8>, it: &GroupStats) {
     let (start, mut it) = (out.len(), it.clone());
     out.put16(0);
-    group_head(out, &mut it, version).unwrap_or_default();
+    group_head(out, &mut it).unwrap_or_default();
     it.buckets.iter_mut().for_each(|bucket| meters::count(out, bucket).unwrap_or_default());
     out.set16(start, out.len() - start);
 }
@@ -366,7 +364,7 @@ pub(super) fn read_reply(mut body: Reader<'_>, version: Version) -> Result<(bool
         Kind::PortStats => Reply::PortStats(list(body, |body| ports::read_stats(body, version))?),
         Kind::Queue => Reply::Queue(list(body, |body| ports::read_queue(body, version))?),
         Kind::QueueDesc => Reply::QueueDesc(list(body, |body| ports::read_queue_desc(body, version, 0))?),
-        Kind::Group => Reply::Group(list(body, |body| read_group_stats(body, version))?),
+        Kind::Group => Reply::Group(list(body, read_group_stats)?),
         Kind::GroupDesc => Reply::GroupDesc(list(body, |body| groups::read_desc(body, version))?),
         Kind::GroupFeatures => Reply::GroupFeatures(fixed(&mut body, |wire, it| group_features(wire, it, version))?),
         Kind::Meter => Reply::Meter(list(body, meters::read_stats)?),
@@ -461,7 +459,7 @@ pub(super) fn put_reply(
         Reply::PortStats(list) => each(&mut parts, list, |out, it| ports::put_stats(out, it, version)),
         Reply::Queue(list) => each(&mut parts, list, |out, it| ports::put_queue(out, it, version)),
         Reply::QueueDesc(list) => each(&mut parts, list, |out, it| ports::put_queue_desc(out, it, version)),
-        Reply::Group(list) => each(&mut parts, list, |out, it| put_group_stats(out, it, version)),
+        Reply::Group(list) => each(&mut parts, list, put_group_stats),
         Reply::GroupDesc(list) => each(&mut parts, list, |out, it| groups::put_desc(out, it, version)),
         Reply::GroupFeatures(it) => {
             parts.entry(|out| group_features(out, &mut { *it }, version).unwrap_or_default());

@@ -184,7 +184,7 @@ fn put_abilities(out: &mut Vec<u8>, it: &TableFeatures, version: Version, miss: 
 
 /// The fields of a version, in OXM's numbers where it has any.
 fn fields(version: Version) -> impl Iterator<Item = FieldId> {
-    let wide = |field: FieldId| FieldId::XREG0 <= field && field <= FieldId::XREG7;
+    let wide = |field: FieldId| (FieldId::XREG0..=FieldId::XREG7).contains(&field);
     let told = move |field: &FieldId| match *field {
         FieldId::NXM_IN_PORT | FieldId::VLAN_TCI | FieldId::IP_TOS => false,
         field => version == Version::V15 || !wide(field),

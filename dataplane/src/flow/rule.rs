@@ -165,12 +165,6 @@ pub struct RuleTotals {
 }
 
 impl Rule {
-    /// A rule in the place of this one: another flow with the same table, match and priority, the same age.
-    #[must_use]
-    pub fn changed(&self, flow: Flow, now_ms: u64, stats: Arc<[RuleLane]>) -> Self {
-        Self { id: self.id, flow, created_ms: self.created_ms, modified_ms: now_ms.into(), stats }
-    }
-
     /// Its idle and hard time-outs in seconds, 0 for none: those it was given, or shorter ones of `fin_timeout` once a
     /// connection ended.
     #[must_use]
@@ -185,6 +179,12 @@ impl Rule {
             }
         }
         timeouts
+    }
+
+    /// A rule in the place of this one: another flow with the same table, match and priority, the same age.
+    #[must_use]
+    pub fn changed(&self, flow: Flow, now_ms: u64, stats: Arc<[RuleLane]>) -> Self {
+        Self { id: self.id, flow, created_ms: self.created_ms, modified_ms: now_ms.into(), stats }
     }
 
     /// Adds the lanes up.

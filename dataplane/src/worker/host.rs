@@ -172,6 +172,17 @@ impl Workers {
         self.board.acknowledged()
     }
 
+    /// True when no worker will touch another packet with a snapshot older than this epoch: it uses that one, or it sleeps, and
+    /// looks before anything else when it wakes.
+    #[must_use]
+    pub fn is_in_effect(&self, epoch: u64) -> bool {
+        let workers = self.mailboxes.iter().enumerate();
+        workers.into_iter().all(|(worker, mailbox)| {
+            // Whoever published stored the epoch before; a worker clears `asleep` before it looks at the epoch.
+            self.board.has_acknowledged(worker, epoch) || mailbox.asleep.load(Ordering::SeqCst)
+        })
+    }
+
     /// Frees snapshots and caches that no worker uses any more.
     pub fn collect(&self) {
         self.board.collect();

@@ -55,11 +55,17 @@ impl Switchboard {
         self.acknowledged.iter().map(|epoch| epoch.load(Ordering::Acquire)).min().unwrap_or(published)
     }
 
-    /// The epoch in force.
+    /// Worker `worker` uses this epoch or a later one.
+    #[must_use]
+    pub fn has_acknowledged(&self, worker: usize, epoch: u64) -> bool {
+        self.acknowledged[worker].load(Ordering::Acquire) >= epoch
+    }
+
+    /// The epoch in force. Ordered against a worker's falling asleep, see `Workers::is_in_effect`; on x86-64 that is free.
     #[inline(always)]
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.epoch.load(Ordering::SeqCst)
     }
 
     /// The snapshot in force.

@@ -9,7 +9,7 @@ use super::super::{OfError, Version};
 use super::Packet;
 use super::put::put_one;
 use super::read::read_list;
-use super::rules::{self, Instruction};
+use super::rules;
 
 const GOTO_TABLE: u16 = 1;
 const WRITE_METADATA: u16 = 2;
@@ -22,9 +22,7 @@ const EXPERIMENTER: u16 = 0xffff;
 /// Reads all of `bytes`: instructions, or 1.0's list of actions.
 pub(in super::super) fn read_instructions(mut bytes: Reader<'_>, version: Version) -> Result<Vec<Action>> {
     if version == Version::V10 {
-        let actions = read_list(bytes, version, 0)?;
-        rules::in_order(&actions, version)?;
-        return Ok(actions);
+        return read_list(bytes, version, 0);
     }
     bytes.short = OfError::OFPBIC_BAD_LEN;
     let mut found: [Option<Reader<'_>>; 7] = [None; 7];
@@ -68,7 +66,7 @@ fn join(mut found: [Option<Reader<'_>>; 7], version: Version) -> Result<Vec<Acti
     if let Some(mut body) = instruction(WRITE_ACTIONS) {
         body.skip(4)?;
         let set = read_list(body, version, 1)?;
-        rules::only_set(&set)?;
+        rules::set(&set)?;
         actions.push(Action::WriteActions(set));
     }
     if let Some(mut body) = instruction(WRITE_METADATA) {
@@ -78,7 +76,6 @@ fn join(mut found: [Option<Reader<'_>>; 7], version: Version) -> Result<Vec<Acti
     if let Some(mut body) = instruction(GOTO_TABLE) {
         actions.push(Action::GotoTable(body.u8()?));
     }
-    rules::in_order(&actions, version)?;
     Ok(actions)
 }
 
@@ -89,14 +86,14 @@ pub(in super::super) fn put_instructions(out: &mut Vec<u8>, actions: &[Action], 
         return;
     }
     let mut rest = actions;
-    while let Some(first) = rest.first() {
-        let kind = Instruction::of(first, version);
-        let end = rest.iter().position(|action| Instruction::of(action, version) != kind).unwrap_or(rest.len());
-        let (part, behind) = rest.split_at(end);
-        rest = behind;
-        match kind {
-            Instruction::Apply => put_nested(out, APPLY_ACTIONS, part, version, &mut packet),
-            _ => part.iter().for_each(|action| put_instruction(out, action, version, &mut packet)),
+    while let Some((first, behind)) = rest.split_first() {
+        if rules::is_applied(first, version) {
+            let end = rest.iter().position(|action| !rules::is_applied(action, version)).unwrap_or(rest.len());
+            put_nested(out, APPLY_ACTIONS, &rest[..end], version, &mut packet);
+            rest = &rest[end..];
+        } else {
+            put_instruction(out, first, version, &mut packet);
+            rest = behind;
         }
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn read(subtype: u16, mut body: Reader<'_>, version: Version, depth: 
         40 => Action::Group(aligned32(&mut body)?),
         42 => {
             body.skip(6)?;
-            Action::Clone(clone(body, version, depth)?)
+            Action::Clone(read_list(body, version, depth + 1)?)
         }
         45 => learn::read(body, true)?,
         49 => {
@@ -130,12 +130,6 @@ pub(super) fn read(subtype: u16, mut body: Reader<'_>, version: Version, depth: 
             copy_field(body)?
         }
     })
-}
-
-fn clone(body: Reader<'_>, version: Version, depth: u8) -> Result<Vec<Action>> {
-    let actions = read_list(body, version, depth + 1)?;
-    rules::only_applied(&actions, version)?;
-    Ok(actions)
 }
 
 /// A 32-bit argument, which stands at a multiple of four bytes.

@@ -13,7 +13,7 @@ use super::{DEPTH, EXPERIMENTER, nicira_read, output, rules};
 /// Reads all of `bytes` as a list of actions, which is not the outermost one when `depth` is more than 0.
 pub(in super::super) fn read_actions(bytes: Reader<'_>, version: Version, depth: u8) -> Result<Vec<Action>> {
     let actions = read_list(bytes, version, depth)?;
-    rules::only_actions(&actions, version)?;
+    rules::list(&actions)?;
     Ok(actions)
 }
 

@@ -193,9 +193,7 @@ impl<'a, 's> Walk<'a, 's> {
             return Ok(());
         }
         self.exit = false;
-        if self.reason == reason::ACTION {
-            self.reason = reason::ACTION_SET;
-        }
+        self.reason = reason::ACTION_SET;
         let set = std::mem::take(&mut self.state.set);
         self.run_set(&set, &Outer { rest: &[], outer: None })?;
         self.sink.end(&self.state.key);
