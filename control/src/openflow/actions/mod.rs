@@ -63,16 +63,20 @@ fn output(port: u32, max_len: u16) -> Result<Action> {
     })
 }
 
+/// What an output to anything but a controller says about how much a controller gets. It means nothing there, is not kept,
+/// and comes back as controllers send it (`OFPCML_MAX`): some compare what they read with what they installed.
+const PORT_MAX_LEN: u16 = 0xffe5;
+
 /// The port that an action of [`output`]'s sends to, and how much a controller gets.
 fn output_port(action: &Action) -> Option<(u32, u16)> {
     Some(match action {
-        Action::Output(port) => (*port, 0),
-        Action::InPort => (0xffff_fff8, 0),
-        Action::Table => (0xffff_fff9, 0),
-        Action::Normal => (0xffff_fffa, 0),
-        Action::Flood => (0xffff_fffb, 0),
-        Action::All => (0xffff_fffc, 0),
-        Action::Local => (0xffff_fffe, 0),
+        Action::Output(port) => (*port, PORT_MAX_LEN),
+        Action::InPort => (0xffff_fff8, PORT_MAX_LEN),
+        Action::Table => (0xffff_fff9, PORT_MAX_LEN),
+        Action::Normal => (0xffff_fffa, PORT_MAX_LEN),
+        Action::Flood => (0xffff_fffb, PORT_MAX_LEN),
+        Action::All => (0xffff_fffc, PORT_MAX_LEN),
+        Action::Local => (0xffff_fffe, PORT_MAX_LEN),
         Action::Controller(controller) => {
             let plain = Controller { max_len: controller.max_len, ..Controller::default() };
             if **controller != plain {

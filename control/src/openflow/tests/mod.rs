@@ -1,7 +1,9 @@
 //! Messages there and back, and what Open vSwitch's own tools make of them.
 
 mod oracle;
+mod refused;
 mod samples;
+mod sent;
 
 use ringswitch_dataplane::flow::grammar;
 
