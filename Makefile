@@ -5,14 +5,14 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Needed to build (the XDP program and libxdp), to test, and to compare with Open vSwitch.
 BUILD_PACKAGES := gcc libc6-dev make pkg-config m4 clang libelf-dev zlib1g-dev libbpf-dev
 RUN_PACKAGES := iproute2 iputils-ping ethtool iperf3 tcpdump
-TEST_PACKAGES := $(RUN_PACKAGES) dpdk-dev openvswitch-switch-dpdk
+TEST_PACKAGES := $(RUN_PACKAGES) dpdk-dev openvswitch-switch-dpdk python3-venv
 
 # Where the built programs are, and where `make install` puts them.
 BIN ?= target/release
 PREFIX ?= /usr/local
 COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_completions.d
 
-.PHONY: help packages build demo test check bench bench-vs-ovs bench-count install
+.PHONY: help packages build demo test check openflow-suite bench bench-vs-ovs bench-count install
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -33,6 +33,11 @@ build: ## optimised programs in target/release
 check: ## formatting, lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+openflow-suite: packages build ## ovs-ofctl, os-ken's switch tests, simple_switch and Faucet over the switch (15 minutes)
+	./tests/openflow/transcript
+	./tests/openflow/controllers
+	./tests/openflow/switch-suite --failures --expect
 
 bench: packages ## everything that is measured, beside OVS-DPDK and testpmd, into docs/benchmarks.md (an hour)
 	./benches/run --plots --update-docs

@@ -6,10 +6,12 @@
 import signal
 import time
 from dataclasses import dataclass, replace
+from statistics import median
 
 import host
 from generators import Load, Rspktgen
 from host import Failed, Program
+from openflow import times_to_effect
 from rules import acl_rules, exact_rules, explosion_pcap, explosion_rules, many_rules, tuple_rules
 from switches import NORMAL, Setup
 
@@ -222,21 +224,58 @@ def wakeup(bench):
 
 
 def loading(bench):
-    """100 000 flows loaded through the command line tool, and one more; the CPU and memory that they take."""
+    """100 000 flows loaded through ovs-ofctl, and one more; the CPU and memory that they take."""
     rules = many_rules(100_000)
     for turn in bench.alternate(Setup(), only=VIRTUAL, rounds=2):
 
         def measure(switch):
             rss, cpu, start = switch.program.rss_bytes(), switch.program.cpu_seconds(), time.monotonic()
-            switch.load(rules, timeout=300)
+            switch.load_by_openflow(rules, timeout=300)
             took, used = time.monotonic() - start, switch.program.cpu_seconds() - cpu
             grown = switch.program.rss_bytes() - rss
             start = time.monotonic()
-            switch.load(["priority=7,tcp,nw_dst=192.0.2.1,actions=drop"])
+            switch.load_by_openflow(["priority=7,tcp,nw_dst=192.0.2.1,actions=drop"])
             one = time.monotonic() - start
             return {"s": took, "cpu_s": used, "bytes_per_flow": grown / len(rules), "one_more_ms": 1e3 * one}
 
         turn.figure("100 000 flows", measure)
+
+
+def flow_mods(bench):
+    """Flow-mods on a connection that stays, and the first frame that obeys each, while two guests keep the switch busy (64 B
+    packed), without and with
+    100 000 other flows. The way of a frame through two veths and a Python program is a part of it."""
+    setup = Setup(netdevs=2)
+    near, far = (theirs for _, theirs in setup.veths())
+    for turn in bench.alternate(setup, only=VIRTUAL, rounds=2):
+
+        def measure(switch, rules):
+            if rules:
+                switch.load(rules, timeout=300)
+            generator = Rspktgen(bench.place)
+            generator.warm_up(switch, Load(ring="packed"))
+            with busy_guests(bench, switch):
+                times = times_to_effect(switch.management(), near, far, (3, 4), 100)
+            return {"p50": 1e6 * median(times), "max": 1e6 * max(times)}
+
+        turn.figure("2 flows", lambda switch, measure=measure: measure(switch, ()))
+        turn.figure("100 000 flows", lambda switch, measure=measure: measure(switch, many_rules(100_000)))
+
+
+class busy_guests:
+    """The pair of guests at work, in the background."""
+
+    def __init__(self, bench, switch):
+        guests = [word for n in (1, 2) for word in ("--guest", f"{switch.socket(n)},packed")]
+        command = [bench.place.programs / "rspktgen", *guests, "--duration", "120", "--cores", bench.place.generator_cpu]
+        self.program = Program("rspktgen-busy", command)
+
+    def __enter__(self):
+        time.sleep(1.0)
+        self.program.check()
+
+    def __exit__(self, *_):
+        self.program.stop()
 
 
 def memory(bench):
@@ -295,6 +334,7 @@ SCENARIOS = {
     "latency": Scenario(latency, ("p50", "p99", "p99_9", "mpps", "lost")),
     "wakeup": Scenario(wakeup, ("p50", "max", "idle_cpu")),
     "loading": Scenario(loading, ("s", "cpu_s", "bytes_per_flow", "one_more_ms")),
+    "flow_mods": Scenario(flow_mods, ("p50", "max")),
     "memory": Scenario(memory, ("kib_per_port",)),
     "nic": Scenario(nic, ("cycles", "mpps", "busy", "softirq")),
 }

@@ -79,6 +79,15 @@ class Switch:
     def socket(self, number):
         return self.dir / f"p{number}"
 
+    def management(self):
+        """The socket where ovs-ofctl finds the bridge."""
+        return self.dir / "br0.mgmt"
+
+    def load_by_openflow(self, rules, timeout=60):
+        path = self.dir / "rules.txt"
+        path.write_text("\n".join(rules) + "\n")
+        run(["ovs-ofctl", "add-flows", f"unix:{self.management()}", path], timeout)
+
     def stop(self):
         if self.program:
             self.program.stop()
@@ -199,12 +208,10 @@ class Ovs(Switch):
         self.load(rules)
 
     def ofctl(self, verb, *words, timeout=60):
-        return run([self.path("ovs-ofctl"), verb, f"unix:{self.dir}/br0.mgmt", *words], timeout)
+        return run([self.path("ovs-ofctl"), verb, f"unix:{self.management()}", *words], timeout)
 
     def load(self, rules, timeout=60):
-        path = self.dir / "rules.txt"
-        path.write_text("\n".join(rules) + "\n")
-        self.ofctl("add-flows", path, timeout=timeout)
+        self.load_by_openflow(rules, timeout)
 
     def usage(self):
         text = run([self.path("ovs-appctl"), "-t", self.dir / "ctl", "dpif-netdev/pmd-stats-show"])

@@ -10,11 +10,11 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
-use ringswitch_dataplane::flow::Mac;
+use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::{PortCounters, PortTotals};
 use ringswitch_dataplane::pipeline::{
     BridgePorts, BridgeView as Bridge, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, TableStats,
-    TableTotals, Upcall,
+    TableTotals, Trace, Upcall, trace,
 };
 use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
@@ -281,6 +281,10 @@ impl Dataplane for Switch {
 
     fn packet_out(&mut self, bridge: usize, packet: PacketOut) {
         self.workers.inject(bridge, packet);
+    }
+
+    fn trace(&self, bridge: usize, key: &FlowKey, frame: Option<&[u8]>) -> Option<Trace> {
+        self.workers.current().bridge(bridge).map(|view| trace(view, key, frame))
     }
 
     fn table_totals(&self, bridge: usize, table: u8) -> TableTotals {

@@ -40,6 +40,25 @@ pub fn canonical<'a>(text: &str, ports: impl IntoIterator<Item = &'a str>) -> Re
     Ok(grammar::format_flow(&flow, None, &ports).trim().to_owned())
 }
 
+/// The same of a group, with its number.
+///
+/// # Errors
+/// What is wrong with it, in the grammar's words.
+pub fn canonical_group<'a>(text: &str, ports: impl IntoIterator<Item = &'a str>) -> Result<(u32, String), String> {
+    let ports = Ports::new(ports.into_iter().zip(UNNUMBERED..));
+    let group = grammar::parse_group(text, &ports).map_err(|error| error.to_string())?;
+    Ok((group.id, grammar::format_group(&group, &ports)))
+}
+
+/// The same of a meter, in one line.
+///
+/// # Errors
+/// What is wrong with it, in the grammar's words.
+pub fn canonical_meter(text: &str) -> Result<(u32, String), String> {
+    let meter = grammar::parse_meter(text).map_err(|error| error.to_string())?;
+    Ok((meter.id, grammar::format_meter(&meter).replace('\n', " ")))
+}
+
 /// Reads a flow.
 ///
 /// # Errors
@@ -62,4 +81,15 @@ pub fn selection(text: &str, strict: bool, ports: &Ports) -> Result<Filter, Stri
 /// What is wrong with the text.
 pub fn modification(text: &str, strict: bool, ports: &Ports) -> Result<Modify, String> {
     grammar::parse_modify(text, strict, ports).map_err(|error| error.to_string())
+}
+
+/// The line up to a `#` that is not between quotes.
+#[must_use]
+pub fn without_comment(line: &str) -> &str {
+    let mut quoted = false;
+    let start = line.find(|letter| {
+        quoted ^= letter == '"';
+        letter == '#' && !quoted
+    });
+    &line[..start.unwrap_or(line.len())]
 }

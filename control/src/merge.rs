@@ -3,6 +3,8 @@
 //!
 //! Neighbours: `apply` calls it on reload, and plans from the result.
 
+use std::collections::BTreeMap;
+
 use crate::model::{Bridge, Port, Settings, Switch};
 
 /// The running switch with the difference between the file as it was (`base`) and as it is (`file`).
@@ -42,6 +44,8 @@ fn bridge(old: &Bridge, wanted: &Bridge, now: &mut Bridge, name: &str, conflicts
     settings(&old.settings, &wanted.settings, &mut now.settings, &format!("bridge {name}"), conflicts);
     now.flows.retain(|flow| wanted.flows.contains(flow) || !old.flows.contains(flow));
     now.flows.extend(wanted.flows.difference(&old.flows).cloned());
+    numbered(&old.groups, &wanted.groups, &mut now.groups);
+    numbered(&old.meters, &wanted.meters, &mut now.meters);
     now.ports.retain(|port, _| wanted.ports.contains_key(port) || !old.ports.contains_key(port));
     for (name, port) in &wanted.ports {
         match (old.ports.get(name), now.ports.get_mut(name)) {
@@ -57,6 +61,13 @@ fn bridge(old: &Bridge, wanted: &Bridge, now: &mut Bridge, name: &str, conflicts
             }
         }
     }
+}
+
+/// Carries over what changed in texts that have numbers.
+fn numbered(old: &BTreeMap<u32, String>, wanted: &BTreeMap<u32, String>, now: &mut BTreeMap<u32, String>) {
+    now.retain(|number, _| wanted.contains_key(number) || !old.contains_key(number));
+    let changed = wanted.iter().filter(|(number, text)| old.get(number) != Some(text));
+    now.extend(changed.map(|(number, text)| (*number, text.clone())));
 }
 
 fn settings(old: &Settings, wanted: &Settings, now: &mut Settings, whose: &str, conflicts: &mut Vec<String>) {

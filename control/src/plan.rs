@@ -6,7 +6,7 @@
 //! Order: what is new and in nobody's way first, so that a failure there has disturbed nothing; then whatever leaves; then
 //! what needed the room; then settings and flows, which cannot fail.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Bridge, Port, Scope, Settings, Switch, find};
 
@@ -34,6 +34,14 @@ pub enum Change {
     OpenPort { bridge: String, port: String, spec: Port },
     /// Other columns of a port that stays open.
     SetPort { bridge: String, port: String, spec: Port },
+    /// Groups of the configuration come or are other ones.
+    SetGroups { bridge: String, groups: Vec<String> },
+    /// Groups of the configuration go.
+    RemoveGroups { bridge: String, groups: Vec<u32> },
+    /// A meter of the configuration comes or is another one.
+    SetMeter { bridge: String, meter: String },
+    /// A meter of the configuration goes.
+    RemoveMeter { bridge: String, meter: u32 },
     /// A flow of the configuration comes.
     AddFlow { bridge: String, flow: String },
     /// A flow of the configuration goes.
@@ -56,7 +64,7 @@ pub fn plan(running: &Switch, desired: &Switch) -> Vec<Change> {
     for (name, bridge) in &desired.bridges {
         plan.come(name, running.bridges.get(name), bridge);
     }
-    plan.early.into_iter().chain(plan.leaving).chain(plan.late).chain(plan.settings).collect()
+    plan.early.into_iter().chain(plan.leaving).chain(plan.late).chain(plan.settings).chain(plan.unused).collect()
 }
 
 #[derive(Default)]
@@ -65,6 +73,8 @@ struct Plan {
     leaving: Vec<Change>,
     late: Vec<Change>,
     settings: Vec<Change>,
+    /// Groups and meters that go when the flows that used them are gone.
+    unused: Vec<Change>,
     /// What leaves: `name vm1`, `socket /run/x`, `netdev eth0`, `numbers of br0`.
     freed: BTreeSet<String>,
 }
@@ -95,6 +105,13 @@ impl Plan {
             Some(new) => {
                 let gone = old.flows.difference(&new.flows).cloned();
                 self.settings.extend(gone.map(|flow| Change::RemoveFlow { bridge: bridge(), flow }));
+                let groups = old.groups.keys().filter(|group| !new.groups.contains_key(group));
+                let groups: Vec<u32> = groups.copied().collect();
+                if !groups.is_empty() {
+                    self.unused.push(Change::RemoveGroups { bridge: bridge(), groups });
+                }
+                let meters = old.meters.keys().filter(|meter| !new.meters.contains_key(meter));
+                self.unused.extend(meters.map(|&meter| Change::RemoveMeter { bridge: bridge(), meter }));
             }
         }
     }
@@ -131,6 +148,16 @@ impl Plan {
                 Some(had) if *had != spec => self.settings.push(Change::SetPort { bridge: bridge(), port, spec }),
                 Some(_) => {}
             }
+        }
+        let changed = |old: Option<&BTreeMap<u32, String>>, new: &BTreeMap<u32, String>| {
+            let had = |number: &u32, text: &String| old.is_some_and(|old| old.get(number) == Some(text));
+            new.iter().filter(|(number, text)| !had(number, text)).map(|(_, text)| text.clone()).collect::<Vec<_>>()
+        };
+        let meters = changed(old.map(|old| &old.meters), &new.meters).into_iter();
+        self.settings.extend(meters.map(|meter| Change::SetMeter { bridge: bridge(), meter }));
+        let groups = changed(old.map(|old| &old.groups), &new.groups);
+        if !groups.is_empty() {
+            self.settings.push(Change::SetGroups { bridge: bridge(), groups });
         }
         let nothing = BTreeSet::new();
         let come = new.flows.difference(old.map_or(&nothing, |old| &old.flows)).cloned();
@@ -178,6 +205,10 @@ mod tests {
             Change::ClosePort { port, .. } => format!("close {port}"),
             Change::OpenPort { port, .. } => format!("open {port}"),
             Change::SetPort { port, .. } => format!("set {port}"),
+            Change::SetGroups { groups, .. } => format!("set [{}]", groups.join("; ")),
+            Change::RemoveGroups { groups, .. } => format!("-groups {groups:?}"),
+            Change::SetMeter { meter, .. } => format!("set [{meter}]"),
+            Change::RemoveMeter { meter, .. } => format!("-meter {meter}"),
             Change::AddFlow { flow, .. } => format!("+[{flow}]"),
             Change::RemoveFlow { flow, .. } => format!("-[{flow}]"),
         });
@@ -228,6 +259,16 @@ mod tests {
         let flow = |flow: &str| format!("[bridges.br0]\nflows = [\"{flow}\"]");
         let replaced = "-[arp actions=NORMAL], +[arp actions=drop]";
         assert_eq!(words(&flow("arp actions=NORMAL"), &flow("arp actions=drop")), replaced);
+        let used =
+            |group: &str| format!("{}\ngroups = [\"group_id=1,type=all,bucket={group}\"]", flow("arp actions=group:1"));
+        let bucket = |port: u32| format!("group_id=1,type=all,bucket=bucket_id:0,actions=output:{port}");
+        let come = format!("-[arp actions=drop], set [{}], +[arp actions=group:1]", bucket(1));
+        assert_eq!(words(&flow("arp actions=drop"), &used("1")), come);
+        assert_eq!(words(&used("1"), &used("2")), format!("set [{}]", bucket(2)));
+        assert_eq!(
+            words(&used("1"), &flow("arp actions=drop")),
+            "-[arp actions=group:1], +[arp actions=drop], -groups [1]"
+        );
         assert_eq!(words("[bridges.br0]", "[bridges.br0]\nmac-aging-time = 60"), "set br0");
         assert_eq!(words("[workers]\ncpus = [0]", "[workers]\ncpus = [1]"), "set workers");
     }

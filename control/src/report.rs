@@ -58,6 +58,10 @@ pub struct FlowReport {
     pub hard_timeout: u16,
     /// Since its last packet.
     pub idle_ms: u64,
+    /// Flows of lower importance go first when a table is full.
+    pub importance: u16,
+    /// Of send_flow_rem, no_packet_counts, no_byte_counts those that are set.
+    pub flags: Vec<String>,
     /// Its priority.
     pub priority: u16,
     /// What it matches, without the priority; empty for everything.
@@ -177,4 +181,136 @@ pub struct VersionReport {
 pub struct Changed {
     /// How many.
     pub count: usize,
+}
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountReport {
+    /// Packets.
+    pub packet_count: u64,
+    /// Their bytes.
+    pub byte_count: u64,
+}
+
+/// A group, for `dump-groups`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupReport {
+    /// Its number.
+    pub group_id: u32,
+    /// How a bucket is chosen: all, select, indirect, ff.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How `select` hashes, when that is not the default.
+    pub selection_method: Option<String>,
+    /// Its lists of actions.
+    pub buckets: Vec<BucketReport>,
+    /// All of it as `add-group` takes it.
+    pub text: String,
+}
+
+/// A bucket of a [`GroupReport`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketReport {
+    /// Its number in the group.
+    pub bucket_id: u32,
+    /// Its share.
+    pub weight: u16,
+    /// Alive while this port is.
+    pub watch_port: Option<u32>,
+    /// Alive while this group is.
+    pub watch_group: Option<u32>,
+    /// What it does.
+    pub actions: String,
+}
+
+/// A group's counters, for `dump-group-stats`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatsReport {
+    /// Its number.
+    pub group_id: u32,
+    /// Since it was installed.
+    pub duration_ms: u64,
+    /// Flows and groups that use it.
+    pub ref_count: u32,
+    /// In all.
+    #[serde(flatten)]
+    pub count: CountReport,
+    /// Of each bucket.
+    pub buckets: Vec<CountReport>,
+}
+
+/// A meter, for `dump-meters`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterReport {
+    /// Its number.
+    pub meter_id: u32,
+    /// Of its rates: kbps or pktps.
+    pub unit: String,
+    /// Its limits.
+    pub bands: Vec<BandReport>,
+    /// All of it as `add-meter` takes it.
+    pub text: String,
+}
+
+/// A band of a [`MeterReport`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BandReport {
+    /// What happens above the rate: drop or dscp_remark.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The rate.
+    pub rate: u32,
+    /// What may come at once, when that was said.
+    pub burst_size: Option<u32>,
+    /// By how much a drop precedence grows.
+    pub prec_level: Option<u8>,
+}
+
+/// A meter's counters, for `meter-stats`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterStatsReport {
+    /// Its number.
+    pub meter_id: u32,
+    /// Since it was installed.
+    pub duration_ms: u64,
+    /// Flows that use it.
+    pub flow_count: u32,
+    /// What came to it.
+    #[serde(flatten)]
+    pub count: CountReport,
+    /// What each band dealt with.
+    pub bands: Vec<CountReport>,
+}
+
+/// A table's counters, for `dump-tables`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableReport {
+    /// Its number.
+    pub table: u8,
+    /// Flows in it.
+    pub active: u32,
+    /// Packets looked up in it.
+    pub lookups: u64,
+    /// Those that matched a flow.
+    pub matched: u64,
+}
+
+/// Sums over flows, for `dump-aggregate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AggregateReport {
+    /// Packets.
+    pub packet_count: u64,
+    /// Their bytes.
+    pub byte_count: u64,
+    /// Flows.
+    pub flow_count: usize,
+}
+
+/// A flow that two sides do not have in common, for `diff-flows`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// As the first side has it.
+    pub one: Option<String>,
+    /// As the second side has it.
+    pub other: Option<String>,
 }

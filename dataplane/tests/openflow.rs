@@ -340,9 +340,9 @@ fn what_depends_on_the_length_or_on_what_a_pop_uncovers_is_right_too() {
     for _ in 0..2 {
         switch.send(1, [udp(1, 2, 10), udp(1, 2, 100)]);
         assert_eq!(switch.went_to(), [2, 3]);
-        let frame = tagged(7, &tagged(8, &tagged(9, &udp(1, 2, 10))));
+        let frame = tagged(7, &tagged(8, &tagged(9, &udp(1, 2, 30))));
         switch.send(2, [frame]);
-        assert_eq!(switch.received(4), [tagged(9, &udp(1, 2, 10))]);
+        assert_eq!(switch.received(4), [tagged(9, &udp(1, 2, 30))]);
     }
     switch.assert_accounted();
 }

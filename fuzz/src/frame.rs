@@ -12,8 +12,10 @@ pub fn good(random: &mut Random) -> Vec<u8> {
         frame.extend(*random.pick(&[[0x81, 0], [0x88, 0xa8]]));
         frame.extend([random.below(8) as u8 * 32, *random.pick(&[0, 5, 7])]);
     }
-    let (dl_type, payload) = match random.below(8) {
+    let (dl_type, payload) = match random.below(10) {
         0 => (0x0806, arp(random)),
+        8 => (0x8847, [&[0, *random.pick(&[0, 1]), *random.pick(&[1, 7]), 64], &ipv4(random)[..]].concat()),
+        9 => (0x88e7, [&[*random.pick(&[0, 8]), 0, 0, *random.pick(&[5, 7])], &random.bytes(30)[..]].concat()),
         1 => (*random.pick(&[0x8035, 0x8847, 0x88a8, 0x0600, 0x05ff, 3]), random.bytes(random.clone().index(80))),
         2..=4 => (0x86dd, ipv6(random)),
         _ => (0x0800, ipv4(random)),
@@ -106,6 +108,14 @@ fn transport(random: &mut Random, protocol: u8, addresses: &[u8]) -> Vec<u8> {
             ([&ports[..], &len, &[0, 0]].concat(), 6)
         }
         132 => ([&ports[..], &[0; 8]].concat(), 8),
+        58 if random.once_in(2) => {
+            let mut message = vec![*random.pick(&[135, 136]), 0, 0, 0, 0, 0, 0, 0, 0x20, 1, 0xd, 0xb8];
+            message.resize(24, 1);
+            for _ in 0..random.below(3) {
+                message.extend([*random.pick(&[1, 2, 14]), *random.pick(&[1, 1, 1, 0, 2]), 2, 0, 0, 0, 0, 1]);
+            }
+            (message, 2)
+        }
         1 | 58 => (vec![*random.pick(&[8, 128, 135]), 0, 0, 0, 0, 1, 0, 2], 2),
         _ => return payload,
     };

@@ -61,10 +61,18 @@ pub fn parse(frame: &[u8], in_port: u32) -> Parsed {
             key.set(Field::ARP_THA, number(&rest[18..24]));
             key.set(Field::NW_DST, number(&rest[24..28]));
         }
+        0x8847 | 0x8848 if rest.len() >= 4 => key.set(Field::MPLS_LSE, number(&rest[..4])),
+        0x88e7 if rest.len() >= 18 => {
+            let uca = u64::from(rest[0] & 8 != 0);
+            key.set(Field::PBB, number(&rest[1..4]) | uca << 24 | 1 << 25);
+        }
         _ => {}
     }
     if let Some((protocol, start, end)) = parsed.transport {
         ports(&mut parsed.key, protocol, &frame[start..end]);
+        if protocol == 58 && dl_type == 0x86dd {
+            neighbour_discovery(&mut parsed.key, &frame[start..end]);
+        }
     }
     parsed
 }
@@ -103,6 +111,7 @@ fn ipv6(parsed: &mut Parsed, ip: &[u8]) {
         key.set(field, number(&ip[at..at + 8]));
     }
     let (mut next, mut at, mut frag) = (ip[6], 40, 0);
+    let mut seen = vec![next];
     while matches!(next, 0 | 43 | 44 | 51 | 60) {
         let Some(header) = ip.get(at..at + 8) else { return };
         let len = match next {
@@ -122,7 +131,10 @@ fn ipv6(parsed: &mut Parsed, ip: &[u8]) {
             frag = 1;
         }
         (next, at) = (header[0], at + len);
+        seen.push(next);
     }
+    key.set(Field::IPV6_LABEL, number(&ip[1..4]) & 0xf_ffff);
+    key.set(Field::IPV6_EXTHDR, extension_headers(&seen));
     key.set(Field::NW_PROTO, u64::from(next));
     key.set(Field::NW_TOS, number(&ip[..2]) >> 4 & 0xff);
     key.set(Field::NW_TTL, u64::from(ip[7]));
@@ -130,6 +142,53 @@ fn ipv6(parsed: &mut Parsed, ip: &[u8]) {
     if frag != 3 {
         parsed.transport = Some((next, parsed.network + at, parsed.network + end));
     }
+}
+
+/// OpenFlow's bits for these extension headers; the last number may be a transport's.
+fn extension_headers(seen: &[u8]) -> u64 {
+    /// As RFC 8200 recommends, and "no next header".
+    const ORDER: [u8; 8] = [0, 60, 43, 44, 51, 50, 60, 59];
+    const BITS: [(u8, u64); 7] = [(59, 1), (50, 2), (51, 4), (60, 8), (44, 16), (43, 32), (0, 64)];
+    let (mut bits, mut place) = (0, 0);
+    for (nth, kind) in seen.iter().enumerate() {
+        let Some((_, bit)) = BITS.iter().find(|(known, _)| known == kind) else { continue };
+        let before = seen[..nth].iter().filter(|earlier| *earlier == kind).count();
+        if before > usize::from(*kind == 60) {
+            bits |= 128;
+        }
+        let from = if *kind == 60 && place == 1 { 2 } else { place };
+        match (from..8).find(|&at| ORDER[at] == *kind) {
+            Some(at) => place = at,
+            None => bits |= 256,
+        }
+        bits |= bit;
+    }
+    bits
+}
+
+fn neighbour_discovery(key: &mut FlowKey, message: &[u8]) {
+    if message.len() < 24 || !matches!(message[..2], [135 | 136, 0]) {
+        return;
+    }
+    let (mut at, mut macs) = (24, [0; 2]);
+    while message.len() >= at + 8 {
+        let len = usize::from(message[at + 1]) * 8;
+        if len == 0 || at + len > message.len() {
+            break;
+        }
+        if len == 8 && matches!(message[at], 1 | 2) {
+            let mac = &mut macs[usize::from(message[at]) - 1];
+            if *mac != 0 {
+                return;
+            }
+            *mac = number(&message[at + 2..at + 8]);
+        }
+        at += len;
+    }
+    key.set(Field::ND_TARGET, number(&message[8..16]));
+    key.set(Field::ND_TARGET_LOW, number(&message[16..24]));
+    key.set(Field::ARP_SHA, macs[0]);
+    key.set(Field::ARP_THA, macs[1]);
 }
 
 fn ports(key: &mut FlowKey, protocol: u8, bytes: &[u8]) {

@@ -11,10 +11,26 @@ const V6: [&str; 4] = ["2001:db8::1", "2001:db8::/32", "::1/::1", "::"];
 /// A field's names, and values that fit or nearly do.
 type Clause = (&'static str, &'static [&'static str]);
 
-const PROTOCOLS: [&str; 13] =
-    ["ip", "icmp", "tcp", "udp", "sctp", "ipv6", "icmp6", "tcp6", "udp6", "sctp6", "arp", "rarp", "dl_type=0x8847"];
+const PROTOCOLS: [&str; 16] = [
+    "ip",
+    "icmp",
+    "tcp",
+    "udp",
+    "sctp",
+    "ipv6",
+    "icmp6",
+    "tcp6",
+    "udp6",
+    "sctp6",
+    "arp",
+    "rarp",
+    "dl_type=0x8847",
+    "dl_type=0x88e7",
+    "icmp6,icmp_type=135",
+    "icmp6,icmp_type=136",
+];
 
-const FIELDS: [Clause; 33] = [
+const FIELDS: [Clause; 43] = [
     ("in_port", &["1", "2", "3", "LOCAL"]),
     ("dl_src", &MACS),
     ("dl_dst", &MACS),
@@ -45,12 +61,22 @@ const FIELDS: [Clause; 33] = [
     ("arp_spa", &V4),
     ("arp_tpa", &V4),
     ("arp_sha", &MACS),
+    ("mpls_label", &["0", "16", "1048575"]),
+    ("mpls_tc", &["0", "3"]),
+    ("mpls_bos", &["0", "1"]),
+    ("mpls_ttl", &["64", "0"]),
+    ("pbb_isid", &["5", "5/0xf", "0xffffff"]),
+    ("ipv6_label", &["0", "0/0xff", "0x40000/0x40000"]),
+    ("ipv6_exthdr", &["0", "64", "8/8", "256/256", "0/128"]),
+    ("nd_target", &V6),
+    ("nd_sll", &MACS),
+    ("nd_tll", &MACS),
     ("priority", &["0", "1", "100", "65535"]),
     ("cookie", &["0x5", "1/3"]),
     ("idle_timeout", &["0", "60"]),
 ];
 
-const ACTIONS: [&str; 24] = [
+const ACTIONS: [&str; 46] = [
     "output:1",
     "output:2",
     "output:3",
@@ -75,7 +101,34 @@ const ACTIONS: [&str; 24] = [
     "mod_tp_src:1234",
     "mod_tp_dst:0",
     "set_field:5->nw_ttl",
+    "set_field:0e:00:00:00:00:00/ff:00:00:00:00:00->eth_src",
+    "set_field:2001:db8::7->ipv6_dst",
+    "set_field:5->icmpv6_code",
+    "set_field:2001:db8::8->nd_target",
+    "set_field:198.51.100.7->arp_spa",
+    "set_field:3->ip_ecn",
+    "load:0x1007->NXM_OF_VLAN_TCI[]",
+    "load:0->NXM_OF_VLAN_TCI[]",
+    "load:7->NXM_OF_IP_SRC[8..15]",
+    "load:5->OXM_OF_SCTP_DST[0..7]",
+    "push_mpls:0x8847",
+    "pop_mpls:0x0800",
+    "set_mpls_label:5",
+    "set_mpls_tc:3",
+    "set_mpls_ttl:9",
+    "dec_mpls_ttl",
+    "copy_ttl_in",
+    "copy_ttl_out",
+    "push_pbb:0x88e7",
+    "pop_pbb",
+    "mod_nw_ecn:1",
+    "set_field:2/3->ip_ecn",
 ];
+
+/// A protocol, or none.
+pub fn protocol(random: &mut Random) -> &'static str {
+    if random.once_in(2) { *random.pick(&PROTOCOLS) } else { "" }
+}
 
 /// Some fields.
 pub fn matches(random: &mut Random) -> String {

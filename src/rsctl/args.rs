@@ -259,6 +259,8 @@ pub enum Command {
         #[arg(value_name = "MATCH")]
         flow: Option<String>,
     },
+    #[command(flatten)]
+    OpenFlow(super::openflow::OpenFlow),
     /// Print the counters of a bridge's ports, and why packets were dropped
     DumpPorts {
         /// The bridge's name
@@ -403,7 +405,7 @@ fn command_at(piece: &[String]) -> Option<usize> {
 }
 
 /// Options of commands that ovs-vsctl and ovs-ofctl have in front of them.
-const OF_COMMANDS: [&str; 5] = ["--may-exist", "--if-exists", "--strict", "--no-stats", "--names"];
+const OF_COMMANDS: [&str; 6] = ["--may-exist", "--if-exists", "--may-create", "--strict", "--no-stats", "--names"];
 
 /// `--may-exist add-br br0`, as ovs-vsctl wants it, in the order that clap wants.
 fn in_order(mut piece: Vec<String>) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! rsctl: asks a running ringswitchd. Parses arguments and prints; everything else is the daemon's.
 
 mod args;
+mod openflow;
 mod print;
 mod top;
 
@@ -35,6 +36,10 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
+        Err(Failure::Differ(text)) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::from(2)
+        }
         Err(Failure::Usage(why)) => {
             eprintln!("rsctl: {why}");
             ExitCode::from(2)
@@ -47,6 +52,8 @@ fn main() -> ExitCode {
 }
 
 enum Failure {
+    /// Nothing failed, but what was compared is not the same.
+    Differ(String),
     Usage(String),
     Refused(String),
 }
@@ -98,6 +105,7 @@ fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
             let top = top::Top { bridge, interval: Duration::from_secs_f64(interval), count, json };
             return top::run(socket, &top).map(|()| String::new()).map_err(refused);
         }
+        Command::OpenFlow(command) => return openflow::run(command, socket, json),
         command => command,
     };
     let asked = match command {

@@ -8,11 +8,10 @@ use ringswitch_control::report::{
     BridgeReport, Changed, FdbReport, FdbStats, FlowReport, LOCAL, PortStats, QueueReport, VersionReport, WorkerReport,
 };
 use ringswitch_control::rpc::Call;
-use ringswitch_dataplane::flow::DEFAULT_PRIORITY;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-type Printed = Result<String, serde_json::Error>;
+pub type Printed = Result<String, serde_json::Error>;
 
 /// As JSON, for programs.
 pub fn json(value: &Value) -> String {
@@ -55,7 +54,7 @@ pub fn result(call: &Call, result: &Value) -> Printed {
     })
 }
 
-fn read<T: DeserializeOwned>(value: &Value) -> Result<T, serde_json::Error> {
+pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, serde_json::Error> {
     T::deserialize(value)
 }
 
@@ -128,49 +127,7 @@ fn maps(text: &mut String, indent: &str, columns: &BTreeMap<String, String>, wan
 
 /// `ovs-ofctl [--no-stats] dump-flows`
 pub fn flows(flows: &Value, no_stats: bool) -> Printed {
-    let line = if no_stats { flow_alone } else { flow };
-    Ok(read::<Vec<FlowReport>>(flows)?.iter().map(line).collect())
-}
-
-fn flow_alone(flow: &FlowReport) -> String {
-    let mut text = String::from(" ");
-    if flow.cookie != 0 {
-        let _ = write!(text, "cookie={:#x}, ", flow.cookie);
-    }
-    timeouts(&mut text, flow);
-    let _ = writeln!(text, "{}actions={}", matches(flow), flow.actions);
-    text
-}
-
-fn timeouts(text: &mut String, flow: &FlowReport) {
-    for (name, timeout) in [("idle_timeout", flow.idle_timeout), ("hard_timeout", flow.hard_timeout)] {
-        if timeout > 0 {
-            let _ = write!(text, "{name}={timeout}, ");
-        }
-    }
-}
-
-/// Priority and match, and a space when there is something.
-fn matches(flow: &FlowReport) -> String {
-    let priority = (flow.priority != DEFAULT_PRIORITY).then(|| format!("priority={}", flow.priority));
-    let parts = priority.into_iter().chain((!flow.matches.is_empty()).then(|| flow.matches.clone()));
-    let text = parts.collect::<Vec<_>>().join(",");
-    if text.is_empty() { text } else { text + " " }
-}
-
-fn flow(flow: &FlowReport) -> String {
-    let mut text = format!(
-        " cookie={:#x}, duration={}.{:03}s, table={}, n_packets={}, n_bytes={}, ",
-        flow.cookie,
-        flow.duration_ms / 1000,
-        flow.duration_ms % 1000,
-        flow.table,
-        flow.packets,
-        flow.bytes
-    );
-    timeouts(&mut text, flow);
-    let _ = writeln!(text, "idle_age={}, {}actions={}", flow.idle_ms / 1000, matches(flow), flow.actions);
-    text
+    Ok(read::<Vec<FlowReport>>(flows)?.iter().map(|flow| super::openflow::flow(flow, no_stats)).collect())
 }
 
 /// `ovs-ofctl dump-ports`, and why packets were dropped.

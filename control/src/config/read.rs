@@ -85,7 +85,7 @@ impl Reader<'_> {
     fn bridge(&mut self, table: &DeTable<'_>, path: &str) -> Bridge {
         let mut bridge = Bridge::default();
         let mine = |scope| matches!(scope, Scope::Bridge | Scope::BridgeOther | Scope::Controller);
-        self.settings(table, path, mine, &["flows", "ports"], &mut bridge.settings);
+        self.settings(table, path, mine, &["flows", "groups", "meters", "ports"], &mut bridge.settings);
         bridge.settle_default_flow(true);
         let ports = table.get_key_value("ports").and_then(|entry| self.table(entry, &format!("{path}.ports")));
         for entry @ (name, _) in ports.into_iter().flatten() {
@@ -100,7 +100,45 @@ impl Reader<'_> {
         if let Some(flows) = table.get("flows") {
             bridge.flows = self.flows(flows, &format!("{path}.flows"), &bridge.ports);
         }
+        let names = || bridge.ports.keys().map(String::as_str);
+        if let Some(groups) = table.get("groups") {
+            let read = |text: &str| flows::canonical_group(text, names());
+            bridge.groups = self.numbered(groups, &format!("{path}.groups"), "a group", read);
+        }
+        if let Some(meters) = table.get("meters") {
+            bridge.meters = self.numbered(meters, &format!("{path}.meters"), "a meter", flows::canonical_meter);
+        }
         bridge
+    }
+
+    /// A list of texts that each have a number.
+    fn numbered(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        path: &str,
+        what: &str,
+        read: impl Fn(&str) -> Result<(u32, String), String>,
+    ) -> BTreeMap<u32, String> {
+        let mut found = BTreeMap::new();
+        let Some(lines) = value.get_ref().as_array() else {
+            self.expected(value, path, format!("a list of texts, {what} each"));
+            return found;
+        };
+        for (index, line) in lines.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            let Some(text) = line.get_ref().as_str() else {
+                self.expected(line, &path, format!("{what} as text"));
+                continue;
+            };
+            match read(text) {
+                Ok((number, _)) if found.contains_key(&number) => {
+                    self.error(line.span(), format!("{path}: number {number} a second time"));
+                }
+                Ok((number, text)) => drop(found.insert(number, text)),
+                Err(why) => self.error(line.span(), format!("{path}: {why}")),
+            }
+        }
+        found
     }
 
     fn flows(&mut self, value: &Spanned<DeValue<'_>>, path: &str, ports: &BTreeMap<String, Port>) -> BTreeSet<String> {

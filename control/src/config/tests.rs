@@ -90,9 +90,9 @@ fn errors_name_the_place_what_was_found_and_what_was_expected() {
             "f.toml:3:10: bridges.br0.ports.e.frames: frames is 1000; expected a power of two",
         ),
         (
-            "[bridges.br0]\nflows = [\"table=1 actions=drop\"]",
-            "f.toml:2:10: bridges.br0.flows[0]: flow \"table=1 actions=drop\", column 1: table 1; expected table 0, for there is \
-             no other one yet",
+            "[bridges.br0]\nflows = [\"table=254 actions=drop\"]",
+            "f.toml:2:10: bridges.br0.flows[0]: flow \"table=254 actions=drop\", column 1: table 254; expected a table number, \
+             0 to 253",
         ),
         (
             "[bridges.br0]\nflows = [5]",

@@ -12,6 +12,12 @@ pub fn to_toml(switch: &Switch) -> String {
         let mut table = settings(&bridge.settings);
         let flows = bridge.flows.iter().cloned().map(Toml::String).collect();
         table.insert("flows".to_owned(), Toml::Array(flows));
+        for (name, texts) in [("groups", &bridge.groups), ("meters", &bridge.meters)] {
+            if !texts.is_empty() {
+                let texts = texts.values().cloned().map(Toml::String).collect();
+                table.insert(name.to_owned(), Toml::Array(texts));
+            }
+        }
         let ports: Table =
             bridge.ports.iter().map(|(name, port)| (name.clone(), Toml::Table(settings(&port.settings)))).collect();
         if !ports.is_empty() {

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use ringswitch_dataplane::flow::Filter;
+use ringswitch_dataplane::flow::{Filter, grammar};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use tracing::{debug, info, warn};
 
+use super::edit::Editor;
 use super::state::State;
 use super::{Dataplane, Engine, Learning, Name};
 use crate::flows;
@@ -71,10 +72,12 @@ impl<D: Dataplane> Engine<D> {
             self.check(&changes)?;
         }
         let (next, undo, learning, finally) = (self.state.clone(), Vec::new(), Vec::new(), Vec::new());
+        let told = self.notices.len();
         let mut steps = Steps { next, undo, learning, finally, on_failure };
         for change in &changes {
             debug!(?change, "applying");
             if let Err(why) = self.step(change, &mut steps) {
+                self.notices.truncate(told);
                 self.undo(steps.undo);
                 return Err(why);
             }
@@ -148,14 +151,43 @@ impl<D: Dataplane> Engine<D> {
                 steps.finally.push(Finally::Forget(id));
                 Ok(())
             }
-            Change::AddFlow { bridge, flow } => {
-                let flow = flows::parse(flow, &steps.next.port_names(bridge)?)?;
-                let lanes = self.dataplane.lanes();
-                steps.next.bridge_mut(bridge)?.program.tables.insert(flow, coarse_ms(), lanes);
+            Change::SetGroups { bridge, groups } => {
+                let ports = steps.next.port_names(bridge)?;
+                let read = |text: &String| grammar::parse_group(text, &ports).map_err(|error| error.to_string());
+                let groups = groups.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+                let refused = |(group, why)| format!("bridge {bridge}: group {group} is refused: {why}");
+                self.editor(steps, bridge)?.set_groups(groups).map_err(refused)
+            }
+            Change::RemoveGroups { bridge, groups } => {
+                let refused = |(group, why)| format!("bridge {bridge}: group {group} cannot go: {why}");
+                self.editor(steps, bridge)?.remove_groups(groups).map_err(refused)
+            }
+            Change::SetMeter { bridge, meter: text } => {
+                let meter = grammar::parse_meter(text).map_err(|error| error.to_string())?;
+                let refused = |why| format!("bridge {bridge}: meter \"{text}\" is refused: {why}");
+                self.editor(steps, bridge)?.set_meter(meter).map_err(refused)
+            }
+            Change::RemoveMeter { bridge, meter } => {
+                let refused = |why| format!("bridge {bridge}: meter {meter} cannot go: {why}");
+                self.editor(steps, bridge)?.delete_meters(*meter).map_err(refused)
+            }
+            Change::AddFlow { bridge, flow: text } => {
+                let flow = flows::parse(text, &steps.next.port_names(bridge)?)?;
+                let editor = self.editor(steps, bridge)?;
+                let refused = |why| format!("bridge {bridge}: flow \"{text}\" is refused: {why}");
+                editor.verify(&flow.actions, Some(flow.table)).map_err(refused)?;
+                editor.bridge.program.tables.insert(flow, coarse_ms(), editor.lanes);
                 Ok(())
             }
             Change::RemoveFlow { bridge, flow } => self.remove_flow(bridge, flow, steps),
         }
+    }
+
+    /// Changes what OpenFlow says about a bridge that is to be.
+    fn editor<'a>(&'a mut self, steps: &'a mut Steps, bridge: &str) -> Result<Editor<'a>, String> {
+        let index = steps.next.bridge(bridge)?;
+        let slot = steps.next.bridge_mut(bridge)?;
+        Ok(self.editor_of(index, slot))
     }
 
     /// A flow of the file names ports as they were when it was added; when such a port is gone since, the flow stays.

@@ -57,20 +57,24 @@ impl<D: Dataplane> Engine<D> {
         bridge: usize,
         change: impl FnOnce(&mut Editor<'_>) -> Result<T, OfError>,
     ) -> Result<T, OfError> {
-        let lanes = self.dataplane.lanes();
-        let slot = self.state.bridges.get_mut(bridge).and_then(Option::as_mut).ok_or(OfError::OFPBRC_EPERM)?;
-        let mut editor = Editor {
-            index: bridge,
-            bridge: slot,
+        let mut slot = self.state.bridges.get_mut(bridge).and_then(Option::take).ok_or(OfError::OFPBRC_EPERM)?;
+        let outcome = change(&mut self.editor_of(bridge, &mut slot));
+        self.state.bridges[bridge] = Some(slot);
+        self.unpublished |= outcome.is_ok();
+        outcome
+    }
+
+    /// For a bridge that is not a part of the state yet, or not now.
+    pub(super) fn editor_of<'a>(&'a mut self, index: usize, bridge: &'a mut BridgeSlot) -> Editor<'a> {
+        Editor {
+            index,
+            bridge,
             now_ms: coarse_ms(),
-            lanes,
-            watched: self.watched.contains(&bridge),
+            lanes: self.dataplane.lanes(),
+            watched: self.watched.contains(&index),
             origin: self.origin,
             notices: &mut self.notices,
-        };
-        let outcome = change(&mut editor)?;
-        self.unpublished = true;
-        Ok(outcome)
+        }
     }
 
     /// Publishes what changed since the last time. Returns the epoch that has all of it.

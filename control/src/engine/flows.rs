@@ -45,7 +45,7 @@ impl<D: Dataplane> Engine<D> {
         let (before, told) = (self.state.clone(), self.notices.len());
         let mut count = 0;
         for (number, text) in texts.iter().enumerate() {
-            let text = without_comment(text).trim();
+            let text = flows::without_comment(text).trim();
             if text.is_empty() {
                 continue;
             }
@@ -109,7 +109,7 @@ impl<D: Dataplane> Engine<D> {
         }
     }
 
-    /// Matching flows with their statistics, highest priority first; all without a text. With `names`, ports have theirs.
+    /// Matching flows with their statistics, by table, highest priority first; all without a text. With `names`, ports have theirs.
     ///
     /// # Errors
     /// When the text is not a match.
@@ -156,16 +156,6 @@ impl<D: Dataplane> Engine<D> {
     }
 }
 
-/// The line up to a `#` that is not between quotes.
-fn without_comment(line: &str) -> &str {
-    let mut quoted = false;
-    let start = line.find(|letter| {
-        quoted ^= letter == '"';
-        letter == '#' && !quoted
-    });
-    &line[..start.unwrap_or(line.len())]
-}
-
 fn report(rule: &Rule, now_ms: u64, ports: &dyn PortNames) -> FlowReport {
     let (flow, totals) = (&rule.flow, rule.totals());
     FlowReport {
@@ -177,6 +167,8 @@ fn report(rule: &Rule, now_ms: u64, ports: &dyn PortNames) -> FlowReport {
         idle_timeout: flow.idle_timeout,
         hard_timeout: flow.hard_timeout,
         idle_ms: now_ms.saturating_sub(totals.used_ms),
+        importance: flow.importance,
+        flags: flow.flags.names().map(str::to_owned).collect(),
         priority: flow.priority,
         matches: grammar::format_match(&flow.matches, DEFAULT_PRIORITY, ports),
         actions: grammar::format_actions(&flow.actions, ports),

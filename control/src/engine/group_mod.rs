@@ -31,13 +31,39 @@ impl Editor<'_> {
         }
     }
 
-    /// A group that is changed keeps its age, and counts from zero.
+    /// Groups that may name each other. Which one is refused, and why.
+    pub fn set_groups(&mut self, groups: Vec<Group>) -> Result<(), (u32, OfError)> {
+        groups.iter().for_each(|group| self.put_group(group.clone()));
+        groups.iter().try_for_each(|group| self.check_group(group).map_err(|why| (group.id, why)))
+    }
+
+    /// Groups go, and the flows that use them. Which one cannot, and why.
+    pub fn remove_groups(&mut self, ids: &[u32]) -> Result<(), (u32, OfError)> {
+        for id in ids {
+            self.bridge.program.groups.remove(id);
+        }
+        let is_gone = |id: &u32| ids.contains(id);
+        for entry in self.bridge.program.groups.values() {
+            if let Some(id) = references(&entry.group).into_iter().find(is_gone) {
+                return Err((id, OfError::OFPGMFC_CHAINED_GROUP));
+            }
+        }
+        let uses = |action: &Action| matches!(action, Action::Group(group) if is_gone(group));
+        self.delete_flows_with(uses, RemovedReason::GroupDelete);
+        Ok(())
+    }
+
     fn set_group(&mut self, group: Group) -> Result<(), OfError> {
         self.check_group(&group)?;
+        self.put_group(group);
+        Ok(())
+    }
+
+    /// A group that is changed keeps its age, and counts from zero.
+    fn put_group(&mut self, group: Group) {
         let groups = &mut self.bridge.program.groups;
         let created = groups.get(&group.id).map_or(self.now_ms, |old| old.created_ms);
         groups.insert(group.id, Arc::new(GroupEntry::new(group, created, self.lanes)));
-        Ok(())
     }
 
     /// A group that does not exist is gone already. Flows that use it go with it.

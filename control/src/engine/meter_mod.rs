@@ -35,7 +35,7 @@ impl Editor<'_> {
         self.set_meter(meter)
     }
 
-    fn set_meter(&mut self, meter: Meter) -> Result<(), OfError> {
+    pub fn set_meter(&mut self, meter: Meter) -> Result<(), OfError> {
         if meter.bands.len() > usize::from(BANDS_MAX) {
             return Err(OfError::OFPMMFC_OUT_OF_BANDS);
         }
@@ -47,7 +47,7 @@ impl Editor<'_> {
     }
 
     /// A meter that does not exist is gone already. Flows that use it go with it.
-    fn delete_meters(&mut self, id: u32) -> Result<(), OfError> {
+    pub fn delete_meters(&mut self, id: u32) -> Result<(), OfError> {
         let all = id == METER_ALL;
         if all {
             self.bridge.program.meters = Meters::new();

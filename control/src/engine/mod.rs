@@ -9,6 +9,7 @@ mod edit;
 mod flow_mod;
 mod flows;
 mod group_mod;
+mod listings;
 mod meter_mod;
 mod notice;
 mod packets;
@@ -19,6 +20,7 @@ mod state;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,9 +28,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
-use ringswitch_dataplane::flow::Mac;
+use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::PortTotals;
-use ringswitch_dataplane::pipeline::{PacketOut, Program, TableTotals, Upcall};
+use ringswitch_dataplane::pipeline::{PacketOut, Program, TableTotals, Trace, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use tracing::{info, warn};
 
@@ -43,6 +45,7 @@ pub(crate) use flow_mod::output_to;
 pub use notice::{Event, FlowChange, Notice, Origin};
 pub use served::Served;
 pub use statistics::{flow_entry, group_features, meter_features};
+pub use texts::Source;
 
 use apply::OnFailure;
 use state::State;
@@ -165,6 +168,9 @@ pub trait Dataplane {
     fn take_upcalls(&mut self) -> Vec<Upcall>;
     /// Sends a packet through a bridge.
     fn packet_out(&mut self, bridge: usize, packet: PacketOut);
+    /// What would become of a packet of the bridge: with this key, or with what is read from the frame instead. `None` when
+    /// there is no such bridge.
+    fn trace(&self, bridge: usize, key: &FlowKey, frame: Option<&[u8]>) -> Option<Trace>;
     /// What a table of the bridge was asked, and how often it knew.
     fn table_totals(&self, bridge: usize, table: u8) -> TableTotals;
 

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use ringswitch_dataplane::pipeline::{PacketOut, TableTotals, Upcall};
+use ringswitch_dataplane::pipeline::{PacketOut, TableTotals, Trace, Upcall};
 
 use super::*;
 
@@ -30,6 +30,10 @@ impl Dataplane for Recorder {
     }
 
     fn packet_out(&mut self, _: usize, _: PacketOut) {}
+
+    fn trace(&self, _: usize, _: &FlowKey, _: Option<&[u8]>) -> Option<Trace> {
+        None
+    }
 
     fn table_totals(&self, _: usize, _: u8) -> TableTotals {
         TableTotals::default()

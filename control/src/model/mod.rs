@@ -44,6 +44,10 @@ pub struct Bridge {
     pub ports: BTreeMap<String, Port>,
     /// The flows it starts with, in the grammar's own spelling.
     pub flows: BTreeSet<String>,
+    /// The groups it starts with, by number, in the grammar's own spelling.
+    pub groups: BTreeMap<u32, String>,
+    /// The meters it starts with, likewise.
+    pub meters: BTreeMap<u32, String>,
 }
 
 /// A port, and its only interface of the same name.
@@ -55,7 +59,13 @@ pub struct Port {
 
 impl Default for Bridge {
     fn default() -> Self {
-        Self { settings: Settings::default(), ports: BTreeMap::new(), flows: BTreeSet::from([DEFAULT_FLOW.to_owned()]) }
+        Self {
+            settings: Settings::default(),
+            ports: BTreeMap::new(),
+            flows: BTreeSet::from([DEFAULT_FLOW.to_owned()]),
+            groups: BTreeMap::new(),
+            meters: BTreeMap::new(),
+        }
     }
 }
 

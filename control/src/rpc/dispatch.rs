@@ -19,6 +19,21 @@ pub fn dispatch<D: Dataplane>(engine: &mut Engine<D>, call: Call) -> Result<Stri
         Call::DumpFlows { bridge, flow, strict, names } => {
             engine.dump_flows(&bridge, flow.as_deref(), strict, names).and_then(json)
         }
+        Call::ReplaceFlows { bridge, flows } => engine.replace_flows(&bridge, &flows).and_then(json),
+        Call::DiffFlows { one, other } => engine.diff_flows(&one, &other).and_then(json),
+        Call::DumpAggregate { bridge, flow } => engine.dump_aggregate(&bridge, flow.as_deref()).and_then(json),
+        Call::DumpTables { bridge } => engine.dump_tables(&bridge).and_then(json),
+        Call::AddGroups { bridge, groups } => engine.add_groups(&bridge, &groups).and_then(json),
+        Call::DumpGroups { bridge, group, names } => {
+            engine.dump_groups(&bridge, group.as_deref(), names).and_then(json)
+        }
+        Call::DumpGroupStats { bridge, group } => engine.dump_group_stats(&bridge, group.as_deref()).and_then(json),
+        Call::AddMeters { bridge, meters } => engine.add_meters(&bridge, &meters).and_then(json),
+        Call::DumpMeters { bridge, meter } => engine.dump_meters(&bridge, meter.as_deref()).and_then(json),
+        Call::MeterStats { bridge, meter } => engine.dump_meter_stats(&bridge, meter.as_deref()).and_then(json),
+        Call::PacketOut { bridge, packets } => {
+            packets.iter().try_for_each(|packet| engine.send_packet(&bridge, packet)).and_then(json)
+        }
         Call::DumpPorts { bridge, port } => engine.dump_ports(&bridge, port.as_deref()).and_then(json),
         Call::FdbShow { bridge } => engine.fdb(&bridge).and_then(json),
         Call::FdbStats { bridge } => engine.fdb_stats(&bridge).and_then(json),

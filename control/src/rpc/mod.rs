@@ -23,6 +23,7 @@ pub use dispatch::dispatch;
 pub use server::{Server, ServerError};
 
 use crate::command::Command;
+use crate::engine::Source;
 
 /// Where the daemon listens unless told otherwise: `/run/ringswitch/ringswitchd.sock` for root, under `XDG_RUNTIME_DIR`
 /// for others.
@@ -70,6 +71,35 @@ pub enum Call {
         #[serde(default)]
         names: bool,
     },
+    /// Makes these the bridge's flows, all or nothing.
+    ReplaceFlows { bridge: String, flows: Vec<String> },
+    /// What two sides do not have in common.
+    DiffFlows { one: Source, other: Source },
+    /// Sums over matching flows.
+    DumpAggregate { bridge: String, flow: Option<String> },
+    /// Tables and their counters.
+    DumpTables { bridge: String },
+    /// Adds groups, or does what a verb in front says (modify, add_or_mod, delete, insert_bucket, remove_bucket), all or
+    /// nothing.
+    AddGroups { bridge: String, groups: Vec<String> },
+    /// A group, or all.
+    DumpGroups {
+        bridge: String,
+        group: Option<String>,
+        /// Ports by name.
+        #[serde(default)]
+        names: bool,
+    },
+    /// What they counted.
+    DumpGroupStats { bridge: String, group: Option<String> },
+    /// Adds meters, or does what a verb in front says (modify, delete), all or nothing.
+    AddMeters { bridge: String, meters: Vec<String> },
+    /// A meter, or all.
+    DumpMeters { bridge: String, meter: Option<String> },
+    /// What they counted.
+    MeterStats { bridge: String, meter: Option<String> },
+    /// Sends packets through the bridge.
+    PacketOut { bridge: String, packets: Vec<String> },
     /// Counters.
     DumpPorts { bridge: String, port: Option<String> },
     /// Learned addresses.

@@ -324,10 +324,10 @@ fn is_there(part: Subfield, matches: Option<&Match>) -> Result<(), Misuse> {
 }
 
 fn writes(part: Subfield, matches: Option<&Match>) -> Result<(), Misuse> {
-    is_there(part, matches)?;
     if !part.field.info().writable {
         return Err(Misuse::ReadOnly(part.field));
     }
+    is_there(part, matches)?;
     let needs = needs(part.field);
     if met(needs, matches) { Ok(()) } else { Err(Misuse::Missing(part.field, needs)) }
 }

@@ -5,16 +5,60 @@
 
 use super::{Action, Change, Field, FieldId, HashFields, Learn, LearnSource, Mask, Needs, Subfield};
 
-/// What these actions look at. Nothing when all of them are plain.
+/// What these actions look at. It matters when a walk goes through their rule: plain ones alone need none.
 #[must_use]
 pub fn reads(actions: &[Action]) -> Mask {
     let mut mask = Mask::NONE;
     if !actions.iter().all(is_plain) {
         // Where the packet came in decides what is "back" and where floods do not go.
         mask.add(Field::IN_PORT, u64::MAX);
-        actions.iter().for_each(|action| add(action, &mut mask));
     }
+    actions.iter().for_each(|action| add(action, &mut mask));
     mask
+}
+
+/// What the actions of a set of rules look at, as rules come and go. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Reads {
+    /// Of rules that need a walk, and how many look at just that.
+    walks: imbl::HashMap<Mask, usize>,
+    /// Of rules whose actions are plain.
+    plain: imbl::HashMap<Mask, usize>,
+}
+
+impl Reads {
+    fn part(&mut self, actions: &[Action]) -> &mut imbl::HashMap<Mask, usize> {
+        if actions.iter().all(is_plain) { &mut self.plain } else { &mut self.walks }
+    }
+
+    /// One more rule with these actions.
+    pub fn add(&mut self, actions: &[Action]) {
+        let mask = reads(actions);
+        if !mask.is_empty() {
+            *self.part(actions).entry(mask).or_default() += 1;
+        }
+    }
+
+    /// One less.
+    pub fn remove(&mut self, actions: &[Action]) {
+        let (mask, part) = (reads(actions), self.part(actions));
+        match part.get(&mask).copied() {
+            Some(2..) => *part.entry(mask).or_default() -= 1,
+            Some(_) => _ = part.remove(&mask),
+            None => {}
+        }
+    }
+
+    /// True when some rule needs a walk.
+    #[must_use]
+    pub fn need_walks(&self) -> bool {
+        !self.walks.is_empty()
+    }
+
+    /// All of them.
+    pub fn masks(&self) -> impl Iterator<Item = &Mask> {
+        self.walks.keys().chain(self.plain.keys())
+    }
 }
 
 /// True for actions that do the same whatever was done before: they output, or change the frame alone.

@@ -84,6 +84,20 @@ pub struct FlowFlags {
     pub no_byte_counts: bool,
 }
 
+impl FlowFlags {
+    /// The words of those that are set, in the order in which they are printed.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            ("send_flow_rem", self.send_flow_rem),
+            ("check_overlap", self.check_overlap),
+            ("reset_counts", self.reset_counts),
+            ("no_packet_counts", self.no_packet_counts),
+            ("no_byte_counts", self.no_byte_counts),
+        ];
+        all.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name)
+    }
+}
+
 impl Flow {
     /// True when it goes by itself some day.
     #[must_use]

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use imbl::shared_ptr::DefaultSharedPtr;
 
+use super::reads::Reads;
 use super::slab::Slab;
-use super::{Action, Filter, Flow, FlowKey, KeyShape, Mask, Match, Rule, RuleId, RuleLane, reads};
+use super::{Action, Filter, Flow, FlowKey, KeyShape, Mask, Match, Rule, RuleId, RuleLane};
 
 /// Prioritised rules. See the file's head.
 #[derive(Clone)]
@@ -21,8 +22,8 @@ pub struct FlowTable {
     subtables: Arc<Vec<Arc<Subtable>>>,
     /// Rules with a timeout: nobody has to look at the others now and then.
     timed: imbl::OrdSet<RuleId>,
-    /// What rules' actions look at, and how many look at just that.
-    reads: imbl::HashMap<Mask, usize>,
+    /// What rules' actions look at.
+    reads: Reads,
     /// Rules that are a dimension of a conjunction.
     dimensions: imbl::OrdSet<RuleId>,
 }
@@ -91,7 +92,7 @@ impl FlowTable {
             rules: Slab::new(),
             subtables: Arc::new(Vec::new()),
             timed: imbl::OrdSet::new(),
-            reads: imbl::HashMap::new(),
+            reads: Reads::default(),
             dimensions: imbl::OrdSet::new(),
         }
     }
@@ -132,11 +133,15 @@ impl FlowTable {
         self.rules.is_same(&other.rules) && Arc::ptr_eq(&self.subtables, &other.subtables)
     }
 
-    /// What any rule looks at, to match and in its actions.
+    /// What rules' actions look at.
+    pub(super) fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
+    /// What any rule looks at to match.
     #[must_use]
     pub fn union_mask(&self) -> Mask {
         let mut union = Mask::NONE;
-        self.reads.keys().for_each(|mask| union.union(mask));
         for subtable in &*self.subtables {
             union.union(subtable.shape.mask());
         }
@@ -261,23 +266,13 @@ impl FlowTable {
         if rule.flow.actions.iter().any(|action| matches!(action, Action::Conjunction { .. })) {
             self.dimensions.insert(rule.id);
         }
-        let mask = reads(&rule.flow.actions);
-        if !mask.is_empty() {
-            *self.reads.entry(mask).or_default() += 1;
-        }
+        self.reads.add(&rule.flow.actions);
     }
 
     fn unnote(&mut self, rule: &Rule) {
         self.timed.remove(&rule.id);
         self.dimensions.remove(&rule.id);
-        let mask = reads(&rule.flow.actions);
-        if let Some(count) = self.reads.get(&mask).copied() {
-            if count > 1 {
-                self.reads.insert(mask, count - 1);
-            } else {
-                self.reads.remove(&mask);
-            }
-        }
+        self.reads.remove(&rule.flow.actions);
     }
 
     /// Removes the selected rules and returns them.

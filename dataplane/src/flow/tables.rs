@@ -64,11 +64,14 @@ impl Tables {
             && self.iter().zip(other.iter()).all(|((one, table), (two, other))| one == two && table.is_same(other))
     }
 
-    /// What any rule of any table looks at.
+    /// What any rule of any table looks at: to match, and in its actions where packets are walked through the tables.
     #[must_use]
     pub fn union_mask(&self) -> Mask {
         let mut union = Mask::NONE;
         self.iter().for_each(|(_, table)| union.union(&table.union_mask()));
+        if self.iter().any(|(_, table)| table.reads().need_walks()) {
+            self.iter().flat_map(|(_, table)| table.reads().masks()).for_each(|mask| union.union(mask));
+        }
         union
     }
 

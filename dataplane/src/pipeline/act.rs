@@ -7,7 +7,7 @@ use super::punt::Upcaller;
 use super::snapshot::{BridgeView, LOCAL_NUMBER, PortEntry};
 use super::walk::Room;
 use super::{normal, rewrite};
-use crate::flow::{Action, Field, FlowKey};
+use crate::flow::{Action, Field, FlowKey, Learn};
 use crate::packet::{BATCH, Backup, DropReason, PacketBatch};
 use crate::port::PortId;
 
@@ -54,6 +54,11 @@ impl Burst<'_> {
         let mut key = if self.bridge.only_port { FlowKey::default() } else { self.bridge.seen(&self.keys[id]) };
         key.set(Field::IN_PORT, u64::from(self.ingress.number));
         key
+    }
+
+    /// True when a packet with this key was learned from a moment ago: packets that walk by themselves ask for each.
+    pub fn has_learned(&mut self, learn: &Learn, key: &FlowKey) -> bool {
+        self.slow.upcaller.has_learned(learn, key, self.context.now_ms)
     }
 
     /// True when the port may make one more upcall.

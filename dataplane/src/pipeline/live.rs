@@ -113,6 +113,11 @@ impl<'a> Sink<'a> for Live<'_, '_> {
                 return;
             }
         }
+        if let Request::Learn(learn) = request
+            && self.run.burst.has_learned(learn, &state.key)
+        {
+            return;
+        }
         let made = self.run.burst.may_punt() && make(self.run.burst, id, request, (state, stack, outer));
         if let Request::Controller(..) | Request::Pause(..) = request {
             let reason = if made { DropReason::ToController } else { DropReason::UpcallLimit };

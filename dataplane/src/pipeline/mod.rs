@@ -24,6 +24,7 @@ mod rewrite;
 mod run;
 mod snapshot;
 mod stats;
+mod trace;
 mod upcall;
 mod walk;
 
@@ -35,6 +36,7 @@ pub use snapshot::{
     BridgePorts, BridgeView, LOCAL_NUMBER, NOWHERE, Native, PortEntry, PortFlags, Program, Snapshot, VlanMode, VlanSet,
 };
 pub use stats::{TableStats, TableTotals};
+pub use trace::{Trace, TraceEvent, trace};
 pub use upcall::{Continuation, Learned, PacketIn, PacketOut, Upcall};
 
 use std::ops::Range;

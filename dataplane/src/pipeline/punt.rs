@@ -4,6 +4,7 @@
 //! Trust: guests cause upcalls, as many as they like: each port has a rate, and a queue that is full takes no more. What is not
 //! taken is counted as a drop. Neighbours: `run` and `live` make upcalls, control takes them ([`Upcalls::take`]).
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -11,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::upcall::{Continuation, Learned, PacketIn, Upcall};
 use super::walk::{Outer, Request, State, learned};
-use crate::flow::{Controller, Learn, reason};
+use crate::flow::{Controller, FlowKey, Learn, reason};
 use crate::packet::Packet;
 use crate::port::{MAX_PORTS, PortId};
 use crate::sys::event::EventFd;
@@ -23,6 +24,10 @@ const FRAME: usize = 2048;
 /// Upcalls of one port and worker: so many per millisecond, and so many at once.
 const RATE_PER_MS: u64 = 16;
 const BURST: u64 = 512;
+/// Milliseconds between two requests to learn the same flow: often enough to keep it from its idle time-out.
+pub(super) const LEARN_MS: u64 = 500;
+/// Flows learned from packets that walk by themselves of which a worker knows when that was.
+const LEARNED: usize = 256;
 
 /// The queue between one worker and control.
 pub struct Upcalls {
@@ -93,11 +98,13 @@ struct Share {
 pub(super) struct Upcaller {
     pub queue: Arc<Upcalls>,
     shares: Box<[Share]>,
+    /// A hash of what was learned from, and when.
+    learned: [(u64, u64); LEARNED],
 }
 
 impl Default for Upcaller {
     fn default() -> Self {
-        Self { queue: Arc::default(), shares: vec![Share::default(); MAX_PORTS + 1].into() }
+        Self { queue: Arc::default(), shares: vec![Share::default(); MAX_PORTS + 1].into(), learned: [(0, 0); LEARNED] }
     }
 }
 
@@ -119,6 +126,19 @@ impl Upcaller {
         let admitted = share.used < BURST;
         share.used += u64::from(admitted);
         admitted
+    }
+
+    /// True when the same was learned from a packet with the same key less than [`LEARN_MS`] ago; otherwise now is noted.
+    pub fn has_learned(&mut self, learn: &Learn, key: &FlowKey, now_ms: u64) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (std::ptr::from_ref(learn), key).hash(&mut hasher);
+        let hash = hasher.finish();
+        let (known, at_ms) = &mut self.learned[hash as usize % LEARNED];
+        if *known == hash && now_ms < *at_ms + LEARN_MS {
+            return true;
+        }
+        (*known, *at_ms) = (hash, now_ms);
+        false
     }
 
     /// Makes the upcalls that a request asks for; false when some of them were not taken.

@@ -9,14 +9,12 @@ use super::act::{self, Burst, each};
 use super::live::replay;
 use super::parse::{Depth, parse_again};
 use super::path::{Path, Step};
+use super::punt::LEARN_MS;
 use super::{normal, rewrite};
 use crate::flow::{Action, BandKind, FieldId, MeterEntry, RuleId};
 use crate::packet::{DropReason, Packet};
 use crate::pipeline::snapshot::PortEntry;
 use crate::sys::clock;
-
-/// Milliseconds between two requests to learn the same flow.
-const LEARN_MS: u64 = 500;
 
 /// Packets on their way along a path.
 pub(super) struct Run<'r, 'b> {

@@ -314,6 +314,12 @@ impl BridgePorts {
         Some(self.by_number[place].1)
     }
 
+    /// The OpenFlow number of a port.
+    #[must_use]
+    pub fn number_of(&self, port: PortId) -> Option<u32> {
+        self.by_number.iter().find(|&&(_, id)| id == port).map(|&(number, _)| number)
+    }
+
     /// True for a port that is set to send nothing.
     #[inline(always)]
     #[must_use]

@@ -96,6 +96,9 @@ mod tests {
     fn options_that_lie() {
         let sll = [1, 1, 2, 0, 0, 0, 0, 5];
         assert_eq!(Nd::new(&solicitation(&[sll, sll].concat())), None, "the same option twice");
+        let zero = [1, 1, 0, 0, 0, 0, 0, 0];
+        let second = Nd::new(&solicitation(&[zero, sll].concat())).expect("whole").source;
+        assert_eq!(second, Some(LinkAddress { mac: 0x0200_0000_0005, at: 34 }), "zero is as good as none");
         let endless = Nd::new(&solicitation(&[[3, 0, 0, 0, 0, 0, 0, 0], sll].concat())).expect("whole");
         assert_eq!(endless.source, None, "an option of no length ends the options");
         let long = Nd::new(&solicitation(&[[1, 2, 2, 0, 0, 0, 0, 5], [0; 8]].concat())).expect("whole");

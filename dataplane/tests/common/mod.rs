@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod model;
+
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::RawFd;

@@ -34,25 +34,12 @@ pub fn format_flow(flow: &Flow, stats: Option<&FlowStats>, ports: &dyn PortNames
     for (name, seconds) in [("idle_timeout", flow.idle_timeout), ("hard_timeout", flow.hard_timeout)] {
         put(format_args!("{}", Unless(seconds == 0, format_args!("{name}={seconds}, "))));
     }
-    for (name, is_set) in flags(flow) {
-        put(format_args!("{}", Unless(!is_set, format_args!("{name} "))));
-    }
+    flow.flags.names().for_each(|name| put(format_args!("{name} ")));
     put(format_args!("{}", Unless(flow.importance == 0, format_args!("importance={}, ", flow.importance))));
     let matches = format_match(&flow.matches, flow.priority, ports);
     put(format_args!("{matches}{}", if matches.is_empty() { "" } else { " " }));
     put(format_args!("actions={}", format_actions(&flow.actions, ports)));
     text
-}
-
-fn flags(flow: &Flow) -> [(&'static str, bool); 5] {
-    let flags = flow.flags;
-    [
-        ("send_flow_rem", flags.send_flow_rem),
-        ("check_overlap", flags.check_overlap),
-        ("reset_counts", flags.reset_counts),
-        ("no_packet_counts", flags.no_packet_counts),
-        ("no_byte_counts", flags.no_byte_counts),
-    ]
 }
 
 /// Seconds, with three decimals unless they are zero.

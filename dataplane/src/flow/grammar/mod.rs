@@ -15,6 +15,7 @@ mod match_text;
 mod matches;
 mod meters;
 mod names;
+mod packets;
 mod ports;
 mod token;
 mod values;
@@ -28,6 +29,7 @@ pub use groups::{
 };
 pub use match_text::format_match;
 pub use meters::{MeterStats, format_meter, format_meter_stats, parse_meter, parse_meter_id};
+pub use packets::{PacketText, parse_frame, parse_packet_out};
 pub use ports::PortNames;
 
 use super::{Action, Filter, Flow, Mac, Match, Place};

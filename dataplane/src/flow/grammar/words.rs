@@ -205,7 +205,7 @@ pub(super) const REASONS: [&str; reason::PACKET_OUT as usize + 1] =
     ["no_match", "action", "invalid_ttl", "action_set", "group", "packet_out"];
 
 /// Bytes in hexadecimal, with or without dots between them.
-fn hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<_> =
         text.chars().filter(|digit| *digit != '.').map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
     let pair = |pair: &[u32]| Some((pair[0] << 4 | pair.get(1)?) as u8);

@@ -1,9 +1,10 @@
 //! Checksums after bytes that they cover have changed: IPv4, TCP, UDP, ICMP, ICMPv6, and SCTP's CRC.
 //!
-//! Every frame here has its checksums complete: ports do not offer to take unfinished ones from guests (virtio's
-//! `VIRTIO_NET_F_CSUM`, a header with `NEEDS_CSUM`). If they ever do, this file must know: an unfinished checksum holds the sum
-//! over the pseudo header only, not complemented, so what [`Covered::Pseudo`] covers has to be added to it the other way
-//! round, and what [`Covered::Transport`] covers not at all.
+//! Every frame here has its checksums complete: no port takes unfinished ones. Guests are not offered `VIRTIO_NET_F_CSUM`, and
+//! what their headers say of `NEEDS_CSUM` is ignored; the kernel finishes what it gives to a tap; behind XDP the operator sees
+//! to it (`ethtool -K PEER tx off`). If a port ever does, this file must know: an unfinished checksum holds the sum over the
+//! pseudo header only, not complemented, so what [`Covered::Pseudo`] covers has to be added to it the other way round, and
+//! what [`Covered::Transport`] covers not at all.
 
 use crate::pipeline::parse::Transport;
 use crate::wire::{checksum, icmp, sctp, tcp, udp};

@@ -43,17 +43,18 @@ pub fn pop_tag(packet: &mut Packet) {
     }
 }
 
-/// Pushes a label stack entry: a copy of the outermost one or, when this is the first, label 0 with the packet's TTL.
+/// Pushes a label stack entry: a copy of the outermost one or, when this is the first, label 0 with the packet's TTL. LLC and
+/// SNAP go: the type that they carry is not the frame's any more.
 pub fn push_mpls(packet: &mut Packet, kind: u16) -> Result<(), DropReason> {
     let layout = layout_of(packet);
-    let head = packet.head();
-    let existing = slot::mpls_start(head, &layout).and_then(|start| mpls::entry(&head[start..]));
-    let ttl = slot::ttl(&layout).map_or(0, |slot| slot.read(head) as u8);
-    let entry = existing.map_or(mpls::BOTTOM | u32::from(ttl), |entry| entry & !mpls::BOTTOM);
-    let at = layout.behind_tags;
+    let (head, at) = (packet.head(), layout.behind_tags);
     if at == 0 {
         return Ok(());
     }
+    let existing = slot::mpls_start(head, &layout).and_then(|start| mpls::entry(&head[start..]));
+    let ttl = slot::ttl(&layout).map_or(0, |slot| slot.read(head) as u8);
+    let entry = existing.map_or(mpls::BOTTOM | u32::from(ttl), |entry| entry & !mpls::BOTTOM);
+    remove(packet, at, layout.network - at);
     insert(packet, at, mpls::LEN)?;
     let head = packet.head_mut();
     head[at - 2..at].copy_from_slice(&kind.to_be_bytes());
@@ -123,6 +124,9 @@ fn insert(packet: &mut Packet, at: usize, count: usize) -> Result<(), DropReason
 
 /// Takes `count` bytes at `at` out; they are in the head.
 fn remove(packet: &mut Packet, at: usize, count: usize) {
+    if count == 0 {
+        return;
+    }
     packet.head_mut().copy_within(..at, count);
     packet.pull_front(count);
 }

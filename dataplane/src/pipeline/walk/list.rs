@@ -90,13 +90,21 @@ impl<'a> Walk<'a, '_> {
         let from = self.state.in_port();
         match number {
             port::IN_PORT => self.send(from),
-            port::TABLE => self.nested(0, OnMiss::Default, outer),
+            port::TABLE => self.through_tables(outer),
             port::NORMAL => self.step(Step::Normal { from }),
             port::FLOOD | port::ALL => self.step(Step::Flood { from, all: number == port::ALL }),
             port::CONTROLLER => self.controller(&PLAIN, outer),
             _ if number == from => self.step(Step::Drop(DropReason::OutputToIngress)),
             _ => self.send(number),
         }
+    }
+
+    /// What rules send to controllers there is their doing, not the packet-out's.
+    fn through_tables(&mut self, outer: &Outer<'a, '_>) -> Result<(), Stop> {
+        let before = std::mem::replace(&mut self.reason, reason::ACTION);
+        let outcome = self.nested(0, OnMiss::Default, outer);
+        self.reason = before;
+        outcome
     }
 
     fn send(&mut self, number: u32) -> Result<(), Stop> {

@@ -110,6 +110,8 @@ pub(super) trait Sink<'a> {
     fn found(&mut self, _table: u8, _rule: Option<&'a Arc<Rule>>, _key: &FlowKey, _depth: u32) {}
     /// An action is about to be run; tracing only.
     fn action(&mut self, _action: &'a Action, _depth: u32) {}
+    /// The trip is over, with this key; tracing only.
+    fn end(&mut self, _key: &FlowKey) {}
 }
 
 /// Room that walks use again and again.
@@ -191,11 +193,11 @@ impl<'a, 's> Walk<'a, 's> {
             return Ok(());
         }
         self.exit = false;
-        if self.reason == reason::ACTION {
-            self.reason = reason::ACTION_SET;
-        }
+        self.reason = reason::ACTION_SET;
         let set = std::mem::take(&mut self.state.set);
-        self.run_set(&set, &Outer { rest: &[], outer: None })
+        self.run_set(&set, &Outer { rest: &[], outer: None })?;
+        self.sink.end(&self.state.key);
+        Ok(())
     }
 
     /// Looks up in a table, runs what is found, and follows goto_table.

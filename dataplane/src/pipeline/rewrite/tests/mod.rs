@@ -90,6 +90,17 @@ fn a_tag_that_finds_no_room_drops_the_packet() {
 }
 
 #[test]
+fn a_label_takes_the_place_of_snap() {
+    let plain = udp([1, 1]);
+    let mut snap = plain[..12].to_vec();
+    snap.extend([0, 40, 0xaa, 0xaa, 3, 0, 0, 0]);
+    snap.extend(&plain[12..]);
+    let labelled = rewritten(&snap, &Action::PushMpls(0x8847)).expect("room for a label");
+    assert_eq!(labelled, rewritten(&plain, &Action::PushMpls(0x8847)).expect("room for a label"));
+    assert_eq!(rewritten(&labelled, &Action::PopMpls(0x0800)), Ok(plain));
+}
+
+#[test]
 fn a_used_up_ttl_drops_the_packet() {
     let mut frame = udp([1, 1]);
     for ttl in [0, 1] {

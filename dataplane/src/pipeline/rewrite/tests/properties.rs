@@ -110,9 +110,14 @@ fn key_of(frame: &[u8], depth: Depth) -> FlowKey {
     })
 }
 
-/// Frames as they are, cut, and with bytes that lie.
+/// Frames as they are, fragments, cut, and with bytes that lie.
 fn any_frame(random: &mut Random) -> Vec<u8> {
     let mut frame = generate(random);
+    let found = layout(&frame);
+    if found.dl_type == ethernet::TYPE_IPV4 && random.one_in(4) {
+        frame[found.network + 6] = 0x20; // more fragments
+        frame[found.network + 7] = random.below(2) as u8;
+    }
     if random.one_in(2) {
         for _ in 0..random.below(3) {
             let at = random.below(frame.len() as u64);

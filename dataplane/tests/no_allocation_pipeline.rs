@@ -1,0 +1,129 @@
+//! A burst through the pipeline allocates nothing, whether its packets follow one rule, a path or a walk of their own.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::any::Any;
+use std::cell::Cell;
+use std::sync::Arc;
+
+use common::udp;
+use ringswitch_dataplane::flow::{
+    Band, BandKind, Bucket, Group, GroupEntry, GroupKind, Mask, Meter, MeterEntry, WATCH_ANY,
+};
+use ringswitch_dataplane::packet::{BATCH, PacketBatch, PortCounters, TxList};
+use ringswitch_dataplane::pipeline::{
+    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, PortFlags, Program, Snapshot, TableStats, VlanMode,
+};
+use ringswitch_dataplane::port::{PortId, TxQueue, TxQueues};
+
+/// Counts what this thread allocates.
+struct Counting;
+
+thread_local!(static ALLOCATIONS: Cell<u64> = const { Cell::new(0) });
+
+// SAFETY: all work is the system allocator's; counting touches a thread-local without a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's layout, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        // SAFETY: allocated above with this layout.
+        unsafe { System.dealloc(start, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Takes everything.
+struct Sink;
+
+impl TxQueue for Sink {
+    fn tx_batch(&mut self, packets: &PacketBatch, list: &mut TxList) -> usize {
+        let count = list.len();
+        let bytes = list.ids().iter().map(|&id| packets.packets()[usize::from(id)].len()).sum();
+        list.take(count, bytes);
+        count
+    }
+
+    fn flush(&mut self) {}
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}
+
+fn port(id: u16) -> Arc<PortEntry> {
+    let tx = Arc::new(TxQueues::new(1));
+    tx.replace(0, Some(Box::new(Sink)));
+    let (counters, vlan, flags) = (Arc::new([PortCounters::default()]), VlanMode::default(), PortFlags::default());
+    Arc::new(PortEntry { id: PortId(id), number: u32::from(id) + 1, bridge: 0, tx, counters, vlan, flags })
+}
+
+fn program() -> Program {
+    let mut program = Program::default();
+    let flows = "in_port=1,udp,actions=meter:1,mod_dl_dst:02:00:00:00:00:09,load:5->NXM_NX_REG0[],dec_ttl,\
+                 clone(mod_vlan_vid:3,output:2),write_actions(group:1),goto_table:1\n\
+                 table=1,udp,reg0=5,tp_dst=0x2000,actions=push:NXM_NX_REG0[],pop:NXM_OF_IP_DST[],resubmit(,2)\n\
+                 table=2,ip,nw_dst=0.0.0.5,actions=check_pkt_larger(100)->NXM_NX_REG1[0],output:3";
+    for line in flows.lines() {
+        program.tables.insert(common::flow(line), 0, 1);
+    }
+    let bucket = |id, actions| Bucket {
+        id,
+        weight: 1,
+        watch_port: WATCH_ANY,
+        watch_group: WATCH_ANY,
+        actions: common::actions(actions),
+    };
+    let buckets = vec![bucket(0, "mod_dl_src:02:00:00:00:00:08,output:2"), bucket(1, "output:3")];
+    let group = Group { id: 1, kind: GroupKind::Select, selection: None, buckets };
+    program.groups.insert(1, Arc::new(GroupEntry::new(group, 0, 1)));
+    let band = Band { kind: BandKind::Drop, rate: 1000, burst_size: 0 };
+    let meter = Meter { id: 1, pktps: true, burst: false, stats: true, bands: vec![band] };
+    program.meters.insert(1, Arc::new(MeterEntry::new(meter, 0)));
+    program
+}
+
+#[test]
+fn paths_and_walks_allocate_nothing() {
+    let ports: Vec<_> = (0..3).map(|id| Some(port(id))).collect();
+    let bridge_ports = Arc::new(BridgePorts::new(ports.iter().flatten().map(|port| &**port)));
+    for live in [false, true] {
+        let mut program = program();
+        if !live {
+            program.tables.insert(common::flow("table=2,ip,nw_dst=0.0.0.5,actions=output:3"), 0, 1);
+        }
+        let (fdb, stats) = (Arc::new(Fdb::new(64)), Arc::new(TableStats::new(1)));
+        let view = BridgeView::new(1, program, fdb, Arc::clone(&bridge_ports), stats);
+        let snapshot = Snapshot { epoch: 1, ports: ports.clone(), bridges: vec![Some(Arc::new(view))] };
+        let mut pipeline = Pipeline::new(0);
+        pipeline.set_cache(0, Some(Box::new(FlowCache::new(1024, &Mask::NONE))));
+        let mut batch = PacketBatch::new();
+        let mut allocated = 0;
+        for round in 0..300u32 {
+            let frames: Vec<_> = (0..BATCH as u32).map(|n| frame(round / 2 * BATCH as u32 + n)).collect();
+            for frame in &frames {
+                batch.next_slot().expect("room").reset(frame.len()).copy_from_slice(frame);
+                batch.push();
+            }
+            let before = ALLOCATIONS.get();
+            pipeline.process(&mut batch, &snapshot, ports[0].as_ref().expect("a port"));
+            // Scratch space grows once.
+            allocated += if round < 2 { 0 } else { ALLOCATIONS.get() - before };
+            batch.clear();
+        }
+        assert_eq!(allocated, 0, "live: {live}");
+    }
+}
+
+/// Each number is a flow of its own.
+fn frame(number: u32) -> Vec<u8> {
+    let mut frame = udp(1, 2, 30);
+    frame[26..30].copy_from_slice(&number.to_be_bytes());
+    frame
+}
