@@ -161,8 +161,9 @@ fn a_file_has_groups_and_meters_and_a_reload_touches_what_changed_in_it() {
     assert_eq!(daemon.json(&["dump-aggregate", BRIDGE])["flow_count"], 1);
 
     for (groups, meters, flow, parts) in [
-        ("", meter, flow, ["group:1", "OFPBAC_BAD_OUT_GROUP"]),
-        ("\"group_id=2,type=all\"", meter, "tcp actions=meter:2", ["meter:2", "OFPMMFC_INVALID_METER"]),
+        ("", meter, flow, ["bridges.br0.flows[0]", "names group 1"]),
+        ("\"group_id=2,type=all\"", meter, "tcp actions=meter:2", ["bridges.br0.flows[0]", "names meter 2"]),
+        ("\"group_id=1,type=all,bucket=group:7\"", meter, "actions=drop", ["group 1", "OFPBAC_BAD_OUT_GROUP"]),
         ("\"group_id=1,type=all,bucket=group:1\"", meter, "actions=drop", ["group 1", "OFPGMFC_LOOP"]),
         ("\"group_id=1\"", meter, flow, ["bridges.br0.groups[0]", "no type"]),
         (
@@ -182,4 +183,44 @@ fn a_file_has_groups_and_meters_and_a_reload_touches_what_changed_in_it() {
     daemon.ok(&["reload"]);
     assert_eq!(shown(&["dump-groups", BRIDGE]), " group_id=9,type=all\n");
     assert_eq!(shown(&["dump-meters", BRIDGE]), "");
+}
+
+#[test]
+fn a_trace_tells_what_would_become_of_a_packet() {
+    let daemon = Daemon::start(TWO_PORTS);
+    daemon.ok(&["add-group", BRIDGE, "group_id=1,type=indirect,bucket=set_field:1:2:3:4:5:6->eth_dst,output:2"]);
+    for flow in [
+        "priority=10,ip,in_port=1 actions=load:5->reg0,resubmit(,1),set_field:1.2.3.4->ip_src,goto_table:2",
+        "table=1,cookie=7,tcp,tp_dst=80 actions=note:01",
+        "table=2,ip,nw_dst=10.0.0.0/8 actions=write_actions(group:1)",
+    ] {
+        daemon.ok(&["add-flow", BRIDGE, flow]);
+    }
+    let told = daemon.ok(&["trace", BRIDGE, "in_port=vm1,tcp,nw_src=1.1.1.1,nw_dst=10.0.0.1,tp_dst=80"]);
+    let lines = [
+        "Flow: tcp,in_port=1,vlan_tci=0x0000,dl_src=00:00:00:00:00:00,dl_dst=00:00:00:00:00:00,nw_src=1.1.1.1,nw_dst=10.0.0.1,",
+        "\nbridge(\"br0\")\n-------------\n 0. ip,in_port=1, priority 10\n    load:0x5->NXM_NX_REG0[]\n    resubmit(,1)\n",
+        "\n     1. tcp,tp_dst=80, priority 32768, cookie 0x7\n            note:01\n    set_field:1.2.3.4->ip_src\n",
+        "\n 2. ip,nw_dst=10.0.0.0/8, priority 32768\n    write_actions(group:1)\n",
+        "    group:1\n",
+        "set_field:01:02:03:04:05:06->eth_dst\n",
+        "-> output to port 2\n",
+        "\nFinal flow: tcp,reg0=0x5,in_port=1,",
+        "dl_dst=01:02:03:04:05:06,nw_src=1.2.3.4,",
+        "\nMegaflow: tcp,in_port=1,",
+        "\nDatapath actions: 2\n",
+    ];
+    for line in lines {
+        assert!(told.contains(line), "{line} is not in\n{told}");
+    }
+    let missed = daemon.ok(&["--names", "trace", BRIDGE, "in_port=vm1,udp,nw_dst=11.0.0.1"]);
+    assert!(missed.contains("in_port=vm1") && missed.contains("\n 2. No match.\n"), "{missed}");
+    assert!(missed.ends_with("Datapath actions: drop (no_rule)\n"), "{missed}");
+    let arp = "ffffffffffff0200000000010806000108000604000102000000000101010101000000000000020202020000";
+    let report = daemon.json(&["trace", BRIDGE, "in_port=2", arp]);
+    assert!(report["flow"].as_str().unwrap().contains("arp_spa=1.1.1.1,arp_tpa=2.2.2.2,arp_op=1"), "{report}");
+    assert_eq!((&report["outputs"], &report["dropped"]), (&json!(["flood"]), &json!(null)), "{report}");
+    assert_eq!(daemon.json(&["dump-aggregate", BRIDGE])["packet_count"], 0, "nothing is counted");
+    assert!(daemon.refused(&["trace", BRIDGE, "in_port=1", "0102"]).contains("14 bytes or more"));
+    assert!(daemon.refused(&["trace", BRIDGE, "in_port=9x"]).contains("in_port"));
 }

@@ -3,8 +3,10 @@
 //! Neighbours: `config` reads flows of ports that have no number yet and keeps their text; `engine` reads the text again when
 //! they have.
 
+use std::collections::BTreeMap;
+
 use ringswitch_dataplane::flow::grammar::{self, Modify, PortNames};
-use ringswitch_dataplane::flow::{Filter, Flow};
+use ringswitch_dataplane::flow::{Action, Filter, Flow};
 
 /// Numbers that stand for ports which have none yet; beyond all real ones, so that they can be told apart.
 const UNNUMBERED: u32 = 0x8000_0000;
@@ -38,6 +40,28 @@ pub fn canonical<'a>(text: &str, ports: impl IntoIterator<Item = &'a str>) -> Re
     let ports = Ports::new(ports.into_iter().zip(UNNUMBERED..));
     let flow = grammar::parse_flow(text, &ports).map_err(|error| error.to_string())?;
     Ok(grammar::format_flow(&flow, None, &ports).trim().to_owned())
+}
+
+/// What a flow names that is not there: `group 7`, `meter 1`.
+#[must_use]
+pub fn missing<'a>(
+    text: &str,
+    ports: impl IntoIterator<Item = &'a str>,
+    groups: &BTreeMap<u32, String>,
+    meters: &BTreeMap<u32, String>,
+) -> Option<String> {
+    let ports = Ports::new(ports.into_iter().zip(UNNUMBERED..));
+    let flow = grammar::parse_flow(text, &ports).ok()?;
+    let mut missing = None;
+    Action::any(&flow.actions, &mut |action| {
+        missing = match action {
+            Action::Group(group) if !groups.contains_key(group) => Some(format!("group {group}")),
+            Action::Meter(meter) if !meters.contains_key(meter) => Some(format!("meter {meter}")),
+            _ => return false,
+        };
+        true
+    });
+    missing
 }
 
 /// The same of a group, with its number.

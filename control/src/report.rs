@@ -314,3 +314,49 @@ pub struct Difference {
     /// As the second side has it.
     pub other: Option<String>,
 }
+
+/// What would become of a packet, for `trace`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceReport {
+    /// The packet's fields.
+    pub flow: String,
+    /// What happened, in order.
+    pub steps: Vec<TraceStep>,
+    /// Its fields at the end.
+    pub final_flow: String,
+    /// The fields that mattered: packets that agree in them go the same way.
+    pub megaflow: String,
+    /// Where it goes: ports, `flood`, `all but PORT`, `controller`.
+    pub outputs: Vec<String>,
+    /// Why it goes to no port, when it does not; a drop reason.
+    pub dropped: Option<String>,
+}
+
+/// A step of a [`TraceReport`]. `depth` counts resubmits, clones and buckets that it is inside of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceStep {
+    /// A table was asked.
+    Table {
+        /// See above.
+        depth: u32,
+        /// Which one.
+        table: u8,
+        /// What the rule matches, its priority and cookie; none when no rule matched.
+        rule: Option<String>,
+    },
+    /// An action is run.
+    Action {
+        /// See above.
+        depth: u32,
+        /// Which one.
+        action: String,
+    },
+    /// What it led to.
+    Note {
+        /// See above.
+        depth: u32,
+        /// In words.
+        note: String,
+    },
+}

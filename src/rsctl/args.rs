@@ -52,7 +52,13 @@ EXAMPLES
     rsctl add-flows br0 flows.txt
     rsctl del-flows br0 tcp
     rsctl dump-flows br0 cookie=0x10/0xf0
+    rsctl replace-flows br0 flows.txt
+  Groups and meters:
+    rsctl add-group br0 'group_id=1,type=select,bucket=output:vm1,bucket=output:vm2'
+    rsctl add-meter br0 'meter=1,kbps,bands=type=drop,rate=10000'
+    rsctl add-flow br0 'tcp actions=meter:1,group:1'
   What happens:
+    rsctl trace br0 in_port=vm1,tcp,nw_dst=10.0.0.1,tp_dst=22
     rsctl show
     rsctl dump-ports br0
     rsctl top br0                     (a table that is redrawn; into a file or a pipe: one table after the other)
@@ -61,7 +67,7 @@ EXAMPLES
     rsctl --json worker-stats
 
 EXIT STATUS
-  0 done, 1 refused or no daemon, 2 wrong command line.";
+  0 done, 1 refused or no daemon, 2 wrong command line, or diff-flows found a difference.";
 
 /// See [`ABOUT`].
 #[derive(Debug, Parser)]

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use ringswitch_control::engine::Source;
 use ringswitch_control::report::{
     AggregateReport, Changed, CountReport, Difference, FlowReport, GroupReport, GroupStatsReport, MeterReport,
-    MeterStatsReport, TableReport,
+    MeterStatsReport, TableReport, TraceReport, TraceStep,
 };
 use ringswitch_control::rpc::Call;
 use ringswitch_dataplane::flow::grammar::{self, GroupStats, MeterStats};
@@ -147,6 +147,18 @@ pub enum OpenFlow {
         /// A bridge, or a file
         other: String,
     },
+    /// Tell what would become of a packet: tables, rules, actions, and where it goes
+    Trace {
+        /// Ports by name
+        #[arg(long)]
+        names: bool,
+        /// The bridge's name
+        bridge: String,
+        /// The packet's fields, such as 'in_port=vm1,tcp,nw_dst=10.0.0.1,tp_dst=80'; beside a packet, what it does not tell
+        flow: String,
+        /// The packet itself, in hexadecimal
+        packet: Option<String>,
+    },
     /// Send packets through a bridge
     PacketOut {
         /// The bridge's name
@@ -190,6 +202,7 @@ impl OpenFlow {
             Self::DumpAggregate { bridge, flow } => Call::DumpAggregate { bridge, flow },
             Self::ReplaceFlows { bridge, file } => Call::ReplaceFlows { bridge, flows: lines(&file)? },
             Self::DiffFlows { one, other } => Call::DiffFlows { one: source(one)?, other: source(other)? },
+            Self::Trace { names, bridge, flow, packet } => Call::Trace { bridge, flow, frame: packet, names },
             Self::PacketOut { bridge, words } => Call::PacketOut { bridge, packets: packets(words)? },
         })
     }
@@ -252,6 +265,7 @@ fn printed(asked: &Call, result: &Value) -> Printed {
             let AggregateReport { packet_count, byte_count, flow_count } = read(result)?;
             format!("packet_count={packet_count} byte_count={byte_count} flow_count={flow_count}\n")
         }
+        Call::Trace { bridge, .. } => trace(bridge, &read(result)?),
         Call::DiffFlows { .. } => read::<Vec<Difference>>(result)?.iter().map(difference).collect(),
         Call::ReplaceFlows { .. } => {
             let Changed { count } = read(result)?;
@@ -283,6 +297,33 @@ fn meter_stats(report: &MeterStatsReport) -> String {
         bands: report.bands.iter().map(pair).collect(),
     };
     format!("{}\n", grammar::format_meter_stats(report.meter_id, &stats))
+}
+
+/// As `ovs-appctl ofproto/trace` prints it.
+fn trace(bridge: &str, report: &TraceReport) -> String {
+    let title = format!("bridge(\"{bridge}\")");
+    let mut text = format!("Flow: {}\n\n{title}\n{}\n", report.flow, "-".repeat(title.len()));
+    for step in &report.steps {
+        // A table that an action asks stands between that action and its own.
+        let indent = |depth: u32| " ".repeat(8 * depth as usize);
+        let _ = match step {
+            TraceStep::Table { depth, table, rule } => {
+                let outside = if *depth > 0 { &indent(*depth)[4..] } else { "" };
+                let rule = rule.as_deref().unwrap_or("No match.");
+                writeln!(text, "{outside}{table:>2}. {rule}")
+            }
+            TraceStep::Action { depth, action } => writeln!(text, "{}    {action}", indent(*depth)),
+            TraceStep::Note { depth, note } => writeln!(text, "{}     -> {note}", indent(*depth)),
+        };
+    }
+    let unchanged = report.final_flow == report.flow;
+    let _ = writeln!(text, "\nFinal flow: {}", if unchanged { "unchanged" } else { &report.final_flow });
+    let _ = writeln!(text, "Megaflow: {}", if report.megaflow.is_empty() { "any packet" } else { &report.megaflow });
+    let _ = match &report.dropped {
+        Some(reason) if report.outputs.is_empty() => writeln!(text, "Datapath actions: drop ({reason})"),
+        _ => writeln!(text, "Datapath actions: {}", report.outputs.join(",")),
+    };
+    text
 }
 
 fn difference(difference: &Difference) -> String {

@@ -97,9 +97,6 @@ impl Reader<'_> {
                 bridge.ports.insert(name.get_ref().to_string(), port);
             }
         }
-        if let Some(flows) = table.get("flows") {
-            bridge.flows = self.flows(flows, &format!("{path}.flows"), &bridge.ports);
-        }
         let names = || bridge.ports.keys().map(String::as_str);
         if let Some(groups) = table.get("groups") {
             let read = |text: &str| flows::canonical_group(text, names());
@@ -107,6 +104,9 @@ impl Reader<'_> {
         }
         if let Some(meters) = table.get("meters") {
             bridge.meters = self.numbered(meters, &format!("{path}.meters"), "a meter", flows::canonical_meter);
+        }
+        if let Some(flows) = table.get("flows") {
+            bridge.flows = self.flows(flows, &format!("{path}.flows"), &bridge);
         }
         bridge
     }
@@ -141,7 +141,7 @@ impl Reader<'_> {
         found
     }
 
-    fn flows(&mut self, value: &Spanned<DeValue<'_>>, path: &str, ports: &BTreeMap<String, Port>) -> BTreeSet<String> {
+    fn flows(&mut self, value: &Spanned<DeValue<'_>>, path: &str, bridge: &Bridge) -> BTreeSet<String> {
         let mut flows = BTreeSet::new();
         let Some(lines) = value.get_ref().as_array() else {
             self.expected(value, path, "a list of flows");
@@ -153,8 +153,13 @@ impl Reader<'_> {
                 self.expected(line, &path, "a flow, such as \"priority=10,arp actions=NORMAL\"");
                 continue;
             };
-            match flows::canonical(text, ports.keys().map(String::as_str)) {
+            let ports = || bridge.ports.keys().map(String::as_str);
+            match flows::canonical(text, ports()) {
                 Ok(flow) => {
+                    if let Some(missing) = flows::missing(text, ports(), &bridge.groups, &bridge.meters) {
+                        let expected = "expected it among the bridge's groups and meters";
+                        self.error(line.span(), format!("{path}: the flow names {missing}, {expected}"));
+                    }
                     if !flows.insert(flow) {
                         self.error(line.span(), format!("{path}: the same flow a second time"));
                     }

@@ -21,6 +21,7 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod trace;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -31,6 +31,9 @@ pub fn dispatch<D: Dataplane>(engine: &mut Engine<D>, call: Call) -> Result<Stri
         Call::AddMeters { bridge, meters } => engine.add_meters(&bridge, &meters).and_then(json),
         Call::DumpMeters { bridge, meter } => engine.dump_meters(&bridge, meter.as_deref()).and_then(json),
         Call::MeterStats { bridge, meter } => engine.dump_meter_stats(&bridge, meter.as_deref()).and_then(json),
+        Call::Trace { bridge, flow, frame, names } => {
+            engine.trace(&bridge, &flow, frame.as_deref(), names).and_then(json)
+        }
         Call::PacketOut { bridge, packets } => {
             packets.iter().try_for_each(|packet| engine.send_packet(&bridge, packet)).and_then(json)
         }

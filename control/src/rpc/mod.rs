@@ -98,6 +98,15 @@ pub enum Call {
     DumpMeters { bridge: String, meter: Option<String> },
     /// What they counted.
     MeterStats { bridge: String, meter: Option<String> },
+    /// What would become of a packet: its fields, or a frame in hexadecimal and what it does not tell.
+    Trace {
+        bridge: String,
+        flow: String,
+        frame: Option<String>,
+        /// Ports by name.
+        #[serde(default)]
+        names: bool,
+    },
     /// Sends packets through the bridge.
     PacketOut { bridge: String, packets: Vec<String> },
     /// Counters.

@@ -1,6 +1,6 @@
 //! The match, read: fields by name, and what each of them needs beside it.
 
-use super::super::{Field, FieldId, Match, Needs, near_miss};
+use super::super::{Field, FieldId, FlowKey, Match, Needs, near_miss};
 use super::token::{Token, number};
 use super::{Fault, PortNames, names, values};
 use crate::wire::{ethernet, icmp, sctp, tcp, udp};
@@ -157,6 +157,31 @@ fn unknown(token: &Token<'_>) -> Fault {
         None => "a field of ovs-fields(7) that this switch knows, such as in_port, dl_vlan or nw_dst".to_owned(),
     };
     Fault::new(token.at, format!("unknown field \"{}\"", token.key), expected)
+}
+
+/// All fields that a packet with this key has, as a match: those of its protocols, and of the others those that are not zero.
+#[must_use]
+pub fn fields_of(key: &FlowKey) -> Match {
+    let mut matches = Match::default();
+    let want = |matches: &mut Match, id: FieldId| matches.want_bits(id, key.get(id) & id.ones(), id.ones());
+    let always = [FieldId::IN_PORT, FieldId::VLAN_TCI, FieldId::ETH_SRC, FieldId::ETH_DST, FieldId::ETH_TYPE];
+    always.into_iter().for_each(|id| want(&mut matches, id));
+    for &id in FieldId::ALL {
+        let needs = id.info().needs;
+        let is_there = match needs {
+            Needs::Nothing => {
+                let is_its_own = ![FieldId::NXM_IN_PORT, FieldId::VLAN_VID].contains(&id) && id.info().maskable;
+                is_its_own && key.get(id) != 0
+            }
+            // It is in vlan_tci already.
+            Needs::Tag => false,
+            _ => needs.are_met(&matches),
+        };
+        if is_there {
+            want(&mut matches, id);
+        }
+    }
+    matches
 }
 
 /// The short name of what is matched on; whether it covers the IP protocol too.

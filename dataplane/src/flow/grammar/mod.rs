@@ -28,6 +28,7 @@ pub use groups::{
     parse_group_id,
 };
 pub use match_text::format_match;
+pub use matches::fields_of;
 pub use meters::{MeterStats, format_meter, format_meter_stats, parse_meter, parse_meter_id};
 pub use packets::{PacketText, parse_frame, parse_packet_out};
 pub use ports::PortNames;
