@@ -28,7 +28,20 @@ fn switches_take_turns() {
 fn a_switch_is_measured_where_it_can_play() {
     let Some(text) = listed("run", &[]) else { return };
     let scenario = |name: &str| text.lines().filter(|line| line.split_whitespace().next() == Some(name)).count();
-    for name in ["sizes", "mrg", "macs", "tuples", "acl", "setup", "ports", "explosion", "latency", "wakeup", "flow_mods", "nic"] {
+    for name in [
+        "sizes",
+        "mrg",
+        "macs",
+        "tuples",
+        "acl",
+        "setup",
+        "ports",
+        "explosion",
+        "latency",
+        "wakeup",
+        "flow_mods",
+        "nic",
+    ] {
         assert!(scenario(name) > 0, "{name} measures nothing");
     }
     let of = |switch: &str, scenario: &str| text.lines().any(|line| line.contains(switch) && line.contains(scenario));
