@@ -44,7 +44,7 @@ fn ofctl(daemon: &Daemon, version: &str, words: &[&str]) -> String {
 
 /// The flows alone, without what changes from one look to the next.
 fn flows(daemon: &Daemon, version: &str) -> Vec<String> {
-    let dump = ofctl(daemon, version, &["--no-stats", "--sort", "dump-flows", BRIDGE]);
+    let dump = ofctl(daemon, version, &["--names", "--no-stats", "--sort", "dump-flows", BRIDGE]);
     dump.lines().map(|line| line.trim().to_owned()).collect()
 }
 

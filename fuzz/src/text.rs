@@ -127,8 +127,7 @@ const ACTIONS: [&str; 46] = [
 
 /// A protocol, or none.
 pub fn protocol(random: &mut Random) -> &'static str {
-    let chosen: &str = random.pick::<&str>(&PROTOCOLS);
-    if random.once_in(2) { chosen } else { "" }
+    if random.once_in(2) { random.pick::<&str>(&PROTOCOLS) } else { "" }
 }
 
 /// Some fields.

@@ -68,6 +68,7 @@ impl<D: Dataplane> Engine<D> {
         Some(row([
             ("name", json!(name)),
             ("ports", json!(bridge.ports.keys().collect::<Vec<_>>())),
+            ("datapath_id", json!(self.datapath_id(name).map(|id| format!("{id:016x}")))),
             ("fail_mode", column(&bridge.settings, "fail_mode")),
             ("protocols", column(&bridge.settings, "protocols")),
             ("controller", column(&bridge.settings, "controller")),

@@ -52,6 +52,11 @@ impl<D: Dataplane> Engine<D> {
             .collect()
     }
 
+    /// How controllers know the bridge with this name.
+    pub(super) fn datapath_id(&self, name: &str) -> Option<u64> {
+        self.served().into_iter().find(|served| served.name == name).map(|served| served.datapath_id)
+    }
+
     /// Key, certificate and authority for TLS.
     #[must_use]
     pub fn ssl(&self) -> &Settings {

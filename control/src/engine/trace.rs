@@ -4,7 +4,7 @@
 //! prints it. Neighbours: `report` has the shape, rsctl prints it.
 
 use ringswitch_dataplane::flow::grammar::{self, PortNames};
-use ringswitch_dataplane::flow::{Action, DEFAULT_PRIORITY, FlowKey, LOCAL_PORT, Mask, Match, Rule};
+use ringswitch_dataplane::flow::{Action, DEFAULT_PRIORITY, Field, FlowKey, LOCAL_PORT, Mask, Match, Rule};
 use ringswitch_dataplane::pipeline::{Trace, TraceEvent};
 
 use super::{Dataplane, Engine};
@@ -18,7 +18,9 @@ impl<D: Dataplane> Engine<D> {
     /// When a text is not what it should be.
     pub fn trace(&mut self, bridge: &str, flow: &str, frame: Option<&str>, names: bool) -> Result<TraceReport, String> {
         let (index, ports) = (self.state.bridge(bridge)?, self.state.port_names(bridge)?);
-        let key = grammar::parse_match(flow, &ports).map_err(|error| error.to_string())?.key;
+        let mut key = grammar::parse_match(flow, &ports).map_err(|error| error.to_string())?.key;
+        // Whoever says a protocol means a packet that has all of its headers; a frame tells better.
+        key.set(Field::HEADERS, u64::MAX);
         let bytes = frame.map(|frame| {
             let wrong = || format!("\"{frame}\" is not an Ethernet frame in hexadecimal, 14 bytes or more");
             grammar::parse_frame(frame).ok_or_else(wrong)

@@ -166,18 +166,14 @@ pub fn fields_of(key: &FlowKey) -> Match {
     let want = |matches: &mut Match, id: FieldId| matches.want_bits(id, key.get(id) & id.ones(), id.ones());
     let always = [FieldId::IN_PORT, FieldId::VLAN_TCI, FieldId::ETH_SRC, FieldId::ETH_DST, FieldId::ETH_TYPE];
     always.into_iter().for_each(|id| want(&mut matches, id));
+    let of_no_frame = [FieldId::METADATA, FieldId::TUNNEL_ID, FieldId::PKT_MARK];
+    for id in of_no_frame.into_iter().chain(names::REGISTERS).filter(|id| key.get(*id) != 0) {
+        want(&mut matches, id);
+    }
     for &id in FieldId::ALL {
         let needs = id.info().needs;
-        let is_there = match needs {
-            Needs::Nothing => {
-                let is_its_own = ![FieldId::NXM_IN_PORT, FieldId::VLAN_VID].contains(&id) && id.info().maskable;
-                is_its_own && key.get(id) != 0
-            }
-            // It is in vlan_tci already.
-            Needs::Tag => false,
-            _ => needs.are_met(&matches),
-        };
-        if is_there {
+        // A tag is in vlan_tci already.
+        if !matches!(needs, Needs::Nothing | Needs::Tag) && needs.are_met(&matches) {
             want(&mut matches, id);
         }
     }
