@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 import host
-from generators import Load, Rspktgen
+from generators import Load, Rspktgen, moved
 from host import Failed, Program
 from openflow import times_to_effect
 from rules import acl_rules, exact_rules, explosion_pcap, explosion_rules, many_rules, tuple_rules
@@ -202,6 +202,39 @@ def latency(bench):
             turn.figure(f"at {part} %", lambda switch, part=part, measure=measure: measure(switch, part), "rspktgen")
 
 
+def shaping(bench):
+    """A guest that sends as fast as it can and may send less (`max_rate`, `max_packet_rate`): how far what arrives is from
+    that, over four seconds. The rest waits in the guest's ring; OVS could only drop it."""
+    rates = [("1 Mbit/s", 1_000_000, 0), ("100 Mbit/s", 100_000_000, 0), ("1 Gbit/s", 1_000_000_000, 0)]
+    rates += [("10 kpps", 0, 10_000), ("1 Mpps", 0, 1_000_000)]
+    for turn in bench.alternate(Setup(), only=("ringswitch",), rounds=2):
+
+        def measure(switch, size, bits, packets):
+            switch.limit("p1", bits, packets)
+            generator = Rspktgen(bench.place)
+            load = Load(size=str(size), ring="packed", one_way=True, window=0)
+            sender = Program("rspktgen", [*generator.command(switch, load), "--duration", "60"])
+            try:
+                moved(switch, sender)
+                time.sleep(2.0)
+                start, before, dropped = time.monotonic(), switch.counts("p2"), switch.counts("p1")[2]
+                time.sleep(4.0)
+                took, after, dropped = time.monotonic() - start, switch.counts("p2"), switch.counts("p1")[2] - dropped
+                sender.check()
+            finally:
+                sender.stop()
+                switch.limit("p1")
+            arrived, got = after[0] - before[0], after[1] - before[1]
+            rate, wanted = (got * 8 / took, bits) if bits else (arrived / took, packets)
+            off, lost = 100.0 * abs(rate / wanted - 1), 100.0 * dropped / max(arrived + dropped, 1)
+            return {"off": off, "rate": rate, "dropped": lost}
+
+        for name, bits, packets in rates:
+            for size in (64, 1500):
+                case = f"{name}, {size} B"
+                turn.figure(case, lambda s, z=size, b=bits, p=packets, m=measure: m(s, z, b, p), "rspktgen")
+
+
 def wakeup(bench):
     """A frame every 200 ms, each the first after an idle time, and the CPU that an idle switch takes."""
     for turn in bench.alternate(Setup(sleeps=True)):
@@ -332,6 +365,7 @@ SCENARIOS = {
     "ports": Scenario(ports),
     "explosion": Scenario(explosion, ("cycles", "alone", "kept", "mpps")),
     "latency": Scenario(latency, ("p50", "p99", "p99_9", "mpps", "lost")),
+    "shaping": Scenario(shaping, ("off", "rate", "dropped")),
     "wakeup": Scenario(wakeup, ("p50", "max", "idle_cpu")),
     "loading": Scenario(loading, ("s", "cpu_s", "bytes_per_flow", "one_more_ms")),
     "flow_mods": Scenario(flow_mods, ("p50", "max")),

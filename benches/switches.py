@@ -124,6 +124,15 @@ class Ringswitch(Switch):
     def ctl(self, *words, timeout=60):
         return run([self.place.programs / "rsctl", "--socket", self.dir / "ctl", "--json", *words], timeout)
 
+    def limit(self, port, bits=0, packets=0):
+        """What it sends too much of waits."""
+        self.ctl("set", "interface", port, f"max_rate={bits}", f"max_packet_rate={packets}")
+
+    def counts(self, name):
+        """Packets and bytes that the port sent to its guest, packets that came from it and were dropped."""
+        port = next(port for port in json.loads(self.ctl("dump-ports", "br0")) if port["name"] == name)
+        return port["tx_packets"], port["tx_bytes"], sum(port["drops"].values())
+
     def set_rules(self, rules):
         self.ctl("del-flows", "br0")
         self.load(rules)

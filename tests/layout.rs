@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const DATAPLANE: &[&str] = &["wire", "flow", "sys", "mem", "packet", "port", "pipeline", "worker"];
+const DATAPLANE: &[&str] = &["wire", "flow", "sys", "mem", "packet", "port", "sched", "pipeline", "worker"];
 const CONTROL: &[&str] = &[
     "model",
     "report",

@@ -173,10 +173,11 @@ impl Plan {
     }
 }
 
-/// VLANs and numbers change in the snapshot; everything else is the device's.
+/// Options and these columns are the device's; everything else changes in the snapshot.
 fn needs_reopening(old: &Port, new: &Port) -> bool {
     let device = |port: &Port| {
-        let of_device = |name| find(name, |scope| scope == Scope::Port).is_none() && name != "ofport_request";
+        let is_option = |name| find(name, |scope| matches!(scope, Scope::Options(_))).is_some();
+        let of_device = |name| is_option(name) || matches!(name, "type" | "mtu_request" | "admin_state");
         port.settings
             .iter()
             .filter(|(name, _)| of_device(name))

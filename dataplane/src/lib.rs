@@ -22,6 +22,8 @@ pub mod packet;
 
 pub mod port;
 
+pub mod sched;
+
 pub mod pipeline;
 
 pub mod worker;

@@ -12,6 +12,7 @@ pub mod random;
 pub mod reference;
 pub mod switch;
 pub mod text;
+pub mod wire;
 pub mod words;
 
 pub use random::Random;

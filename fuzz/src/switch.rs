@@ -36,6 +36,7 @@ impl Switch {
                 tx: Arc::new(TxQueues::new(1)),
                 counters: Arc::new([PortCounters::default()]),
                 vlan: VlanMode::default(),
+                limits: None,
                 flags: PortFlags::default(),
             }))
         };

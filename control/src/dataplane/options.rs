@@ -8,9 +8,10 @@ use ringswitch_dataplane::pipeline::{DEFAULT_ENTRIES, Native, VlanMode, VlanSet}
 use ringswitch_dataplane::port::tap::{TapOptions, TapStatus};
 use ringswitch_dataplane::port::vhost::{FeatureSwitches, Mode, VhostOptions, VhostStatus};
 use ringswitch_dataplane::port::xdp::{AttachMode, PassFilter, XdpMode, XdpOptions, XdpStatus};
+use ringswitch_dataplane::sched::{Rate, Rates as Limited};
 use ringswitch_dataplane::worker::{IdlePolicy, WorkersConfig};
 
-use crate::model::{NativeTag, Port, PortType, Settings, Vlan};
+use crate::model::{NativeTag, Port, PortType, Rates, Settings, Vlan};
 
 /// Transmit slots of a port that is not asked for a number of queues.
 const TX_QUEUES: u64 = 64;
@@ -179,6 +180,25 @@ fn bit_names(bits: u64, names: &[(u32, &str)]) -> String {
         None => format!("bit_{bit}"),
     };
     (0..u64::BITS).filter(|bit| bits >> bit & 1 != 0).map(name).collect::<Vec<_>>().join(" ")
+}
+
+/// Bursts of Open vSwitch where none is given: kilobits and 1000 packets.
+const POLICING_BURST: u64 = 8000;
+const POLICING_BURST_KPKTS: u64 = 16;
+
+/// A port's rates; none when nothing limits it.
+pub fn limits(rates: &Rates) -> Option<Limited> {
+    let kilobits: fn(u64) -> u64 = |kilobits| kilobits * 1000 / 8;
+    let police = |rate: Option<u64>, burst: Option<u64>, default: u64, unit: fn(u64) -> u64| {
+        rate.map(|rate| Rate { per_second: unit(rate), burst: unit(burst.unwrap_or(default)) })
+    };
+    let limited = Limited {
+        shape_bytes: rates.max_rate.map(|bits| Limited::shaped_bytes(bits.div_ceil(8))),
+        shape_packets: rates.max_packet_rate.map(Limited::shaped_packets),
+        police_bytes: police(rates.policing_kbps, rates.policing_burst_kb, POLICING_BURST, kilobits),
+        police_packets: police(rates.policing_kpkts, rates.policing_burst_kpkts, POLICING_BURST_KPKTS, |k| k * 1000),
+    };
+    (limited != Limited::default()).then_some(limited)
 }
 
 /// The VLANs of a port.

@@ -37,7 +37,7 @@ use tracing::{info, warn};
 use crate::command::{Command, edit};
 use crate::config;
 use crate::merge::merge;
-use crate::model::{Port, Switch, Vlan};
+use crate::model::{Port, Rates, Switch, Vlan};
 use crate::openflow::stats::Port as PortDesc;
 use crate::report::{FdbStats, QueueReport, WorkerReport};
 
@@ -76,6 +76,8 @@ pub struct PortView<'a> {
     pub number: u32,
     /// The VLANs it carries.
     pub vlan: Vlan,
+    /// How much it may send.
+    pub rates: Rates,
     /// What controllers said about it, bits of [`crate::openflow::stats::Port`].
     pub config: u32,
 }

@@ -217,6 +217,13 @@ impl State {
 
 impl PortSlot {
     fn view(&self) -> PortView<'_> {
-        PortView { id: self.id, name: &self.name, number: self.number, vlan: self.spec.vlan(), config: self.config }
+        PortView {
+            id: self.id,
+            name: &self.name,
+            number: self.number,
+            vlan: self.spec.vlan(),
+            rates: self.spec.rates(),
+            config: self.config,
+        }
     }
 }

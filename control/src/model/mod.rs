@@ -69,6 +69,23 @@ impl Default for Bridge {
     }
 }
 
+/// How much a port may send, in the units of the settings. None where nothing limits it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Bits per second; the rest waits in the sender's ring.
+    pub max_rate: Option<u64>,
+    /// Packets per second; the rest waits.
+    pub max_packet_rate: Option<u64>,
+    /// 1000 bits per second above which it drops.
+    pub policing_kbps: Option<u64>,
+    /// 1000 bits.
+    pub policing_burst_kb: Option<u64>,
+    /// 1000 packets per second above which it drops.
+    pub policing_kpkts: Option<u64>,
+    /// 1000 packets.
+    pub policing_burst_kpkts: Option<u64>,
+}
+
 /// Which VLANs a port carries, resolved from `tag`, `trunks` and `vlan_mode` as Open vSwitch does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vlan {
@@ -160,6 +177,20 @@ impl Port {
     #[must_use]
     pub fn admin_up(&self) -> bool {
         self.settings.text("admin_state") != Some("down")
+    }
+
+    /// How much it may send.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        let number = |name| self.settings.number(name).filter(|&number| number > 0);
+        Rates {
+            max_rate: number("max_rate"),
+            max_packet_rate: number("max_packet_rate"),
+            policing_kbps: number("ingress_policing_rate"),
+            policing_burst_kb: number("ingress_policing_burst"),
+            policing_kpkts: number("ingress_policing_kpkts_rate"),
+            policing_burst_kpkts: number("ingress_policing_kpkts_burst"),
+        }
     }
 
     /// The VLANs it carries.

@@ -197,6 +197,8 @@ impl Packet {
 pub struct PacketBatch {
     packets: Box<[Packet]>,
     len: usize,
+    /// How many it takes in this burst.
+    limit: usize,
     /// What the receiving queue dropped in this burst.
     pub tally: Tally,
 }
@@ -211,7 +213,7 @@ impl PacketBatch {
     /// An empty batch.
     #[must_use]
     pub fn new() -> Self {
-        Self { packets: (0..BATCH).map(|_| Packet::new()).collect(), len: 0, tally: Tally::default() }
+        Self { packets: (0..BATCH).map(|_| Packet::new()).collect(), len: 0, limit: BATCH, tally: Tally::default() }
     }
 
     /// How many packets are in it.
@@ -232,13 +234,28 @@ impl PacketBatch {
     #[inline(always)]
     #[must_use]
     pub fn room(&self) -> usize {
-        BATCH - self.len
+        self.limit - self.len
+    }
+
+    /// Takes at most `count` packets in this burst, at least one.
+    pub fn limit(&mut self, count: usize) {
+        self.limit = count.clamp(1, BATCH).max(self.len);
+    }
+
+    /// Drops the last `count` packets.
+    ///
+    /// # Panics
+    /// When there are not that many.
+    pub fn drop_last(&mut self, count: usize, reason: DropReason) {
+        assert!(count <= self.len, "dropped more packets than there are");
+        self.len -= count;
+        self.tally.drop_many(reason, count as u32);
     }
 
     /// The next free packet, to be filled and then [`push`](Self::push)ed; `None` when the batch is full.
     #[inline(always)]
     pub fn next_slot(&mut self) -> Option<&mut Packet> {
-        self.packets.get_mut(self.len)
+        self.packets[..self.limit].get_mut(self.len)
     }
 
     /// Takes the packet of [`next_slot`](Self::next_slot) in.
@@ -263,7 +280,7 @@ impl PacketBatch {
     /// The free packets behind those taken in, for receivers that fill several at once; see [`push_many`](Self::push_many).
     #[inline(always)]
     pub fn free_slots(&mut self) -> &mut [Packet] {
-        &mut self.packets[self.len..]
+        &mut self.packets[self.len..self.limit]
     }
 
     /// Takes `count` packets of [`free_slots`](Self::free_slots) in.
@@ -293,6 +310,7 @@ impl PacketBatch {
     #[inline]
     pub fn clear(&mut self) {
         self.len = 0;
+        self.limit = BATCH;
         self.tally.clear();
     }
 }

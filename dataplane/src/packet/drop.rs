@@ -29,6 +29,8 @@ drop_reasons! {
     Giant = "rx_giant",
     /// rx: the descriptors made no sense; the port is faulted.
     RxMalformed = "rx_malformed",
+    /// rx: above the rate to which the port is policed.
+    Policed = "rx_policed",
     /// No rule matched.
     NoRule = "no_rule",
     /// A rule says drop.

@@ -9,6 +9,7 @@ use super::stats::TableStats;
 use crate::flow::{FRAME_WORDS, Field, FlowKey, Groups, Mask, Meters, Tables};
 use crate::packet::PortCounters;
 use crate::port::{PortId, TxQueues};
+use crate::sched::Limits;
 
 /// OpenFlow's number of the bridge's own port.
 pub const LOCAL_NUMBER: u32 = 0xffff_fffe;
@@ -57,6 +58,8 @@ pub struct PortEntry {
     pub counters: Arc<[PortCounters]>,
     /// Which VLANs it carries under NORMAL.
     pub vlan: VlanMode,
+    /// How much it may send; none when it is not limited.
+    pub limits: Option<Arc<Limits>>,
     /// What controllers forbid it.
     pub flags: PortFlags,
 }
@@ -79,11 +82,13 @@ impl PortEntry {
     /// True when workers would see no difference.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let Self { id, number, bridge, tx, counters, vlan, flags } = self;
+        let Self { id, number, bridge, tx, counters, vlan, limits, flags } = self;
+        let rates = |limits: &Option<Arc<Limits>>| limits.as_ref().map(|limits| *limits.rates());
         (*id, *number, *bridge, *flags) == (other.id, other.number, other.bridge, other.flags)
             && Arc::ptr_eq(tx, &other.tx)
             && Arc::ptr_eq(counters, &other.counters)
             && *vlan == other.vlan
+            && rates(limits) == rates(&other.limits)
     }
 }
 

@@ -29,6 +29,12 @@ pub fn cycles_per_second() -> u64 {
     })
 }
 
+/// Cycles of [`cycles`] as time.
+#[must_use]
+pub fn duration(cycles: u64) -> Duration {
+    Duration::from_nanos((u128::from(cycles) * 1_000_000_000 / u128::from(cycles_per_second())) as u64)
+}
+
 fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a valid timespec for the whole call; the clock ids used here exist on every Linux.

@@ -216,7 +216,7 @@ impl Workers {
             let counted = entry(LOCAL_NUMBER).or_else(any)?;
             let (tx, vlan, flags) = (Arc::new(TxQueues::new(1)), VlanMode::default(), PortFlags::default());
             let counters = Arc::clone(&counted.counters);
-            Some(Arc::new(PortEntry { id: NOWHERE, number, bridge, tx, counters, vlan, flags }))
+            Some(Arc::new(PortEntry { id: NOWHERE, number, bridge, tx, counters, vlan, limits: None, flags }))
         };
         let Some(ingress) = entry(number).or_else(nowhere) else { return };
         if (MIN_FRAME..=MAX_FRAME).contains(&packet.frame.len()) {
@@ -297,6 +297,8 @@ impl QueueHost for Workers {
             packets,
             empty_passes: 0,
             held_until: 0,
+            waits_until: 0,
+            mean_len: 0,
         }));
     }
 

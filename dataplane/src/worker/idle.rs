@@ -50,8 +50,9 @@ impl Sleeper {
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
     }
 
-    pub(super) fn sleep(&mut self) {
+    /// Sleeps until a descriptor says something or `most` is over.
+    pub(super) fn sleep(&mut self, most: Duration) {
         // Interrupted by a signal: the worker looks around and sleeps again.
-        let _ = self.poll.poll(&mut self.events, Some(LONGEST_SLEEP));
+        let _ = self.poll.poll(&mut self.events, Some(most.min(LONGEST_SLEEP)));
     }
 }

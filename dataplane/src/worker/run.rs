@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -11,9 +12,10 @@ use super::idle::{IdlePolicy, Sleeper};
 use super::roster::Roster;
 use super::stats::WorkerCounters;
 use super::switchboard::Switchboard;
-use crate::packet::PacketBatch;
+use crate::packet::{DropReason, Packet, PacketBatch};
 use crate::pipeline::{FlowCache, PacketOut, Pipeline, PortEntry, Snapshot, Upcalls};
 use crate::port::{PortId, RxQueue};
+use crate::sched::{Limits, Pull};
 use crate::sys::clock;
 use crate::sys::event::EventFd;
 
@@ -54,6 +56,10 @@ pub(super) struct Attachment {
     pub(super) empty_passes: u32,
     /// When the worker has been busy for so many cycles in all, this queue is served again; see [`WALK_SHARE`].
     pub(super) held_until: u64,
+    /// Cycles of the clock before which its rate allows nothing.
+    pub(super) waits_until: u64,
+    /// Bytes of its frames, on average over the last bursts; known while it has a rate.
+    pub(super) mean_len: usize,
 }
 
 /// What a worker shares with those who talk to it.
@@ -80,6 +86,35 @@ impl Mailbox {
             self.wake.signal();
         }
     }
+}
+
+/// Limits the batch to what the port's rate allows now; false when that is nothing.
+#[cold]
+fn may_pull(limits: &Limits, queue: &mut Attachment, batch: &mut PacketBatch) -> bool {
+    let now = clock::cycles();
+    if queue.waits_until > now {
+        return false;
+    }
+    match limits.pull(now, queue.mean_len) {
+        Pull::Packets(count) => {
+            batch.limit(count);
+            true
+        }
+        Pull::NotBefore(time) => {
+            queue.waits_until = time;
+            false
+        }
+    }
+}
+
+/// Counts the batch against the port's rates; returns how many packets are left of it.
+#[cold]
+fn admit(limits: &Limits, queue: &mut Attachment, batch: &mut PacketBatch) -> usize {
+    let bytes: usize = batch.packets().iter().map(Packet::len).sum();
+    queue.mean_len = (queue.mean_len * 7 + bytes / batch.len().max(1)) / 8;
+    let too_many = limits.admit(clock::cycles(), batch);
+    batch.drop_last(too_many, DropReason::Policed);
+    batch.len()
 }
 
 /// See the module. Needs no thread: tests call [`Worker::poll_once`] directly.
@@ -177,8 +212,17 @@ impl Worker {
         }
         // A queue may be attached before its port is published: it waits.
         let ingress = self.snapshot.port(attachment.port)?;
-        let received = attachment.queue.rx_batch(&mut self.batch);
+        let limits = ingress.limits.as_deref();
+        if limits.is_some_and(|limits| !may_pull(limits, attachment, &mut self.batch)) {
+            return None;
+        }
+        let mut received = attachment.queue.rx_batch(&mut self.batch);
+        if let (Some(limits), 1..) = (limits, received) {
+            received = admit(limits, attachment, &mut self.batch);
+        }
         if received == 0 && self.batch.tally.total() == 0 {
+            // A limit holds for one burst.
+            self.batch.clear();
             return Some(0);
         }
         self.pipeline.process(&mut self.batch, &self.snapshot, ingress);
@@ -302,13 +346,18 @@ impl Worker {
         // Whoever publishes or writes stores first and looks at `asleep` afterwards; the looks below come after this
         // store, whatever their own order: one of the two sees the other.
         fence(Ordering::SeqCst);
-        let armed = self.queues.iter_mut().map(|queue| queue.queue.arm()).take_while(|&armed| armed).count();
+        // A queue that waits for its rate has something, and is looked at when its time comes.
+        let now = clock::cycles();
+        let arm = |queue: &mut Attachment| queue.waits_until > now || queue.queue.arm();
+        let armed = self.queues.iter_mut().map(arm).take_while(|&armed| armed).count();
+        let next = self.queues.iter().map(|queue| queue.waits_until).filter(|&time| time > now).min();
+        let most = next.map_or(Duration::MAX, |time| clock::duration(time - now));
         let quiet = armed == self.queues.len()
             && !self.mailbox.full.load(Ordering::SeqCst)
             && self.board.epoch() == self.snapshot.epoch;
         if quiet {
             self.mailbox.counters.sleeps.add(1);
-            self.sleeper.sleep();
+            self.sleeper.sleep(most);
         }
         self.mailbox.asleep.store(false, Ordering::SeqCst);
         self.mailbox.wake.drain();

@@ -118,6 +118,7 @@ impl TestSwitch {
                 tx,
                 counters: Arc::new([PortCounters::default()]),
                 vlan,
+                limits: None,
                 flags: PortFlags::default(),
             });
             ports.push(TestPort { entry, input, output });

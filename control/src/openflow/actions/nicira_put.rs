@@ -127,7 +127,7 @@ fn resubmit(out: &mut Vec<u8>, port: Option<u32>, table: u8) {
 
 /// First bit and number of bits in one number; a number of bits that it has no room for is told as the most it has.
 fn bits_of(part: Subfield) -> u16 {
-    part.start << 6 | (part.bits.min(64) - 1)
+    part.start << 6 | (part.bits.clamp(1, 64) - 1)
 }
 
 fn load(out: &mut Vec<u8>, target: Subfield, value: u64) {

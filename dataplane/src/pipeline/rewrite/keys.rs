@@ -1,9 +1,10 @@
 //! What an action makes of a packet's key, so that the next lookup need not parse the packet again.
 //!
 //! Contract: for every packet, `parse(apply(packet, action)) == apply_to_key(parse(packet), action)` whenever the outcome is
-//! [`KeyEffect::Known`] and the action did not drop the packet. The key must hold what [`change_reads`](crate::flow::change_reads) names: whoever looks
-//! something up afterwards has those bits in its mask, and so the parser fills them. Neighbours: the walk through the tables
-//! calls this, `rewrite::apply` does the same to the bytes.
+//! [`KeyEffect::Known`] and the action did not drop the packet. The key must hold what
+//! [`change_reads`](crate::flow::change_reads) names: whoever looks something up afterwards has those bits in its mask, and
+//! so the parser fills them. Neighbours: the walk through the tables calls this, `rewrite::apply` does the same to the
+//! bytes.
 
 use crate::flow::{Action, Change, Field, FieldId, FlowKey, Needs, TAGGED, headers};
 use crate::pipeline::parse::pbb_field;
