@@ -121,13 +121,13 @@ impl Reader<'_> {
     ) -> BTreeMap<u32, String> {
         let mut found = BTreeMap::new();
         let Some(lines) = value.get_ref().as_array() else {
-            self.expected(value, path, &format!("a list of texts, {what} each"));
+            self.expected(value, path, format!("a list of texts, {what} each"));
             return found;
         };
         for (index, line) in lines.iter().enumerate() {
             let path = format!("{path}[{index}]");
             let Some(text) = line.get_ref().as_str() else {
-                self.expected(line, &path, &format!("{what} as text"));
+                self.expected(line, &path, format!("{what} as text"));
                 continue;
             };
             match read(text) {

@@ -229,7 +229,7 @@ impl Controllers {
         if notices.is_empty() {
             return;
         }
-        let own = turn.map(|(id, connection)| (id, connection));
+        let own = turn;
         let mut own = own;
         for notice in &notices {
             let Some(bridge) = self.bridges.iter().find(|bridge| bridge.served.index == notice.bridge) else {

@@ -131,7 +131,8 @@ impl<D: Dataplane> Engine<D> {
                 for flow in differences.iter().filter_map(|(one, other)| one.filter(|_| other.is_none())) {
                     editor.delete_flows(&Filter::strict(flow), RemovedReason::Delete);
                 }
-                differences.iter().filter_map(|(_, flow)| *flow).try_for_each(|flow| editor.add_flow(flow.clone()))
+                let mut wanted = differences.iter().filter_map(|(_, flow)| *flow);
+                wanted.try_for_each(|flow| editor.add_flow(flow.clone(), false))
             };
             engine.edit(index, changes).map_err(|why| format!("a flow is refused: {why}"))
         })?;
