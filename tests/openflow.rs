@@ -117,7 +117,7 @@ fn groups_meters_and_bundles_are_those_of_ovs_ofctl() {
         of(&["--bundle", "replace-flows", BRIDGE, &new]);
         of(&["diff-flows", BRIDGE, &new]);
         of(&["replace-flows", BRIDGE, &new]);
-        assert_eq!(flows(&daemon, version), ["arp actions=drop", "ip actions=output:1"]);
+        assert_eq!(flows(&daemon, version), ["arp actions=drop", "ip actions=output:vm1"]);
         daemon.ok(&["del-flows", BRIDGE]);
         daemon.ok(&["add-flow", BRIDGE, "priority=0 actions=NORMAL"]);
     }

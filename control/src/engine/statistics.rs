@@ -84,6 +84,7 @@ impl<D: Dataplane> Engine<D> {
     /// When there is no such bridge.
     pub fn table_features(&self, bridge: usize) -> Result<Vec<TableFeatures>, OfError> {
         let max_entries = max_entries(self.served_bridge(bridge)?);
+        // Without names: tools would print them instead of numbers.
         let features = |table| TableFeatures { table, name: String::new(), max_entries, tables: TABLES };
         Ok((0..TABLES).map(features).collect())
     }
