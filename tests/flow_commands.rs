@@ -206,7 +206,7 @@ fn a_trace_tells_what_would_become_of_a_packet() {
         "set_field:01:02:03:04:05:06->eth_dst\n",
         "-> output to port 2\n",
         "\nFinal flow: tcp,reg0=0x5,in_port=1,",
-        "dl_dst=01:02:03:04:05:06,nw_src=1.2.3.4,",
+        "dl_dst=00:00:00:00:00:00,nw_src=1.2.3.4,",
         "\nMegaflow: tcp,in_port=1,",
         "\nDatapath actions: 2\n",
     ];
