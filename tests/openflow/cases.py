@@ -92,8 +92,9 @@ class Cases(tester.OfTester):
                 self.detail.text = self.shortfall = ""
                 start = time.monotonic()
                 result = self._test_execute(case, None)
-                said = {"case": name, "about": case.description, "ok": result == tester.TEST_OK, "detail": self.detail.text + self.shortfall}
-                results.write(json.dumps({**said, "took": round(time.monotonic() - start, 3)}) + "\n")
+                said = {"case": name, "about": case.description, "ok": result == tester.TEST_OK}
+                said |= {"detail": self.detail.text + self.shortfall, "took": round(time.monotonic() - start, 3)}
+                results.write(json.dumps(said) + "\n")
                 results.flush()
         os._exit(0)
 
