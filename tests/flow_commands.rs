@@ -3,8 +3,9 @@
 mod common;
 
 use std::fs;
+use std::process::{Command, Stdio};
 
-use common::{BRIDGE, Daemon, TWO_PORTS};
+use common::{BRIDGE, Daemon, TWO_PORTS, eventually};
 use serde_json::json;
 
 #[test]
@@ -223,4 +224,51 @@ fn a_trace_tells_what_would_become_of_a_packet() {
     assert_eq!(daemon.json(&["dump-aggregate", BRIDGE])["packet_count"], 0, "nothing is counted");
     assert!(daemon.refused(&["trace", BRIDGE, "in_port=1", "0102"]).contains("14 bytes or more"));
     assert!(daemon.refused(&["trace", BRIDGE, "in_port=9x"]).contains("in_port"));
+}
+
+/// What `rsctl monitor` or `snoop` prints of so many messages, while `cause` happens again and again.
+fn watched(daemon: &Daemon, words: &[&str], mut cause: impl FnMut()) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rsctl"));
+    command.arg("--socket").arg(daemon.path("ctl.sock")).args(words).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("rsctl runs");
+    eventually("the messages come", || {
+        cause();
+        child.try_wait().expect("it was started by us").is_some()
+    });
+    let output = child.wait_with_output().expect("rsctl ends");
+    assert!(output.status.success(), "{words:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn what_controllers_are_told_is_shown() {
+    let daemon = Daemon::start(TWO_PORTS);
+    let frame = "ffffffffffff0200000000010806000108000604000102000000000a0a000001ffffffffffff0a000002";
+    let told = watched(&daemon, &["monitor", "--count", "1", BRIDGE], || {
+        daemon.ok(&["packet-out", BRIDGE, "controller", "controller", frame]);
+    });
+    assert!(told.starts_with("packet_in (xid=0x0): table=0 cookie="), "{told}");
+    assert!(
+        told.contains("total_len=42") && told.contains("data_len=42 arp,") && told.contains("arp_tpa=10.0.0.2"),
+        "{told}"
+    );
+    assert!(told.contains("dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff"), "{told}");
+    let told = watched(&daemon, &["--json", "monitor", "--count", "1", BRIDGE], || {
+        daemon.ok(&["add-flow", BRIDGE, "udp,cookie=0x5,send_flow_rem actions=drop"]);
+        daemon.ok(&["del-flows", BRIDGE, "udp"]);
+    });
+    let told: serde_json::Value = serde_json::from_str(&told).expect("an object a line");
+    assert_eq!(told["message"], "flow_removed");
+    assert!(
+        told["text"].as_str().is_some_and(|text| text.starts_with("udp reason=Delete table=0 cookie=0x5 ")),
+        "{told}"
+    );
+    let told = watched(&daemon, &["snoop", "--count", "3", BRIDGE], || {
+        watched(&daemon, &["monitor", "--count", "1", BRIDGE], || {
+            daemon.ok(&["packet-out", BRIDGE, "controller", "controller", frame]);
+        });
+    });
+    assert!(told.contains("hello (xid=") || told.contains("set_config (xid="), "{told}");
+    let refused = daemon.refused(&["monitor", "nobr"]);
+    assert!(refused.contains("nobr.mgmt") && refused.contains("is there a bridge named nobr?"), "{refused}");
 }

@@ -285,6 +285,22 @@ pub enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
     },
+    /// Print what controllers are told, as it comes: packets, flows that went, ports that changed
+    Monitor {
+        /// The bridge's name
+        bridge: String,
+        /// Stop after so many messages [default: never]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
+    /// Print every OpenFlow message between the bridge and its controllers
+    Snoop {
+        /// The bridge's name
+        bridge: String,
+        /// Stop after so many messages [default: never]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
     /// Print learned and static addresses
     FdbShow {
         /// The bridge's name

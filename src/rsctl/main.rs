@@ -1,6 +1,7 @@
 //! rsctl: asks a running ringswitchd. Parses arguments and prints; everything else is the daemon's.
 
 mod args;
+mod monitor;
 mod openflow;
 mod print;
 mod top;
@@ -94,6 +95,13 @@ fn call(socket: &Path, call: &Call) -> Result<Value, Failure> {
     Client::connect(socket).and_then(|mut client| client.call(call)).map_err(refused)
 }
 
+/// The bridges' sockets are beside the control socket, unless the environment says where.
+fn watch(socket: &Path, asked: &monitor::Monitor) -> Result<String, Failure> {
+    let directory = std::env::var_os("OVS_RUNDIR").map(PathBuf::from);
+    let directory = directory.unwrap_or_else(|| socket.parent().unwrap_or(Path::new(".")).to_owned());
+    monitor::run(&directory, asked).map(|()| String::new()).map_err(Failure::Refused)
+}
+
 fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
     let command = match command {
         Command::Completions { shell } => {
@@ -104,6 +112,14 @@ fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
         Command::Top { bridge, interval, count } => {
             let top = top::Top { bridge, interval: Duration::from_secs_f64(interval), count, json };
             return top::run(socket, &top).map(|()| String::new()).map_err(refused);
+        }
+        Command::Monitor { bridge, count } => {
+            let asked = monitor::Monitor { bridge, snoop: false, count, json };
+            return watch(socket, &asked);
+        }
+        Command::Snoop { bridge, count } => {
+            let asked = monitor::Monitor { bridge, snoop: true, count, json };
+            return watch(socket, &asked);
         }
         Command::OpenFlow(command) => return openflow::run(command, socket, json),
         command => command,

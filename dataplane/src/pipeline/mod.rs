@@ -31,6 +31,7 @@ mod walk;
 pub use cache::{DEFAULT_ENTRIES, FlowCache, MAX_ENTRIES, Verdict};
 pub use classify::Lookups;
 pub use fdb::{Fdb, FdbEntry, FdbStats};
+pub use parse::fields_of_frame;
 pub use punt::Upcalls;
 pub use snapshot::{
     BridgePorts, BridgeView, LOCAL_NUMBER, NOWHERE, Native, PortEntry, PortFlags, Program, Snapshot, VlanMode, VlanSet,

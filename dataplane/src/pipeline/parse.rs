@@ -173,6 +173,15 @@ pub fn parse_again(packet: &mut Packet, depth: Depth, key: &mut FlowKey) {
 /// longest IPv4 header, TCP.
 const HEADERS_LEN: usize = ethernet::LEN + 2 * vlan::LEN + 60 + tcp::LEN;
 
+/// Every field of a frame that came in at `in_port`; for those who show frames.
+#[must_use]
+pub fn fields_of_frame(frame: &[u8], in_port: u32) -> FlowKey {
+    let mut key = FlowKey::default();
+    key.set(Field::IN_PORT, u64::from(in_port));
+    extract(frame, frame.len(), Depth::All, &mut key);
+    key
+}
+
 /// Brings headers into the head that lie behind it: IPv6 extension headers and the options of ICMPv6 can be of any length, and
 /// pops shorten the head; all others fit. Called before what looks at the transport: a sender must not escape a rule about
 /// ports by long options.
