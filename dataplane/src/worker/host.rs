@@ -139,7 +139,7 @@ impl Workers {
         &self.cpus
     }
 
-    /// Puts a snapshot up (its `epoch` is set here and returned). New bridges get a cache in
+    /// Puts a snapshot up (its `epoch` is set here and returned) and wakes sleeping workers. New bridges get a cache in
     /// every worker first, removed ones lose it.
     pub fn publish(&self, snapshot: Snapshot) -> u64 {
         let old = self.board.current();
@@ -150,8 +150,8 @@ impl Workers {
         }
         let removed: Vec<_> = (0..bridges).filter(|&bridge| before(bridge) && !after(bridge)).collect();
         drop(old);
-        // A worker that sleeps sleeps on: it looks at the epoch before anything else when it wakes.
         let epoch = self.board.publish(snapshot);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.wake_if_asleep());
         removed.into_iter().for_each(|bridge| self.set_caches(bridge, false));
         epoch
     }
