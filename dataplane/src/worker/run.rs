@@ -213,8 +213,11 @@ impl Worker {
         // A queue may be attached before its port is published: it waits.
         let ingress = self.snapshot.port(attachment.port)?;
         let limits = ingress.limits.as_deref();
-        if limits.is_some_and(|limits| !may_pull(limits, attachment, &mut self.batch)) {
-            return None;
+        match limits {
+            Some(limits) if !may_pull(limits, attachment, &mut self.batch) => return None,
+            Some(_) => {}
+            // The rate that it waited for may be gone: it is armed like any other again.
+            None => attachment.waits_until = 0,
         }
         let mut received = attachment.queue.rx_batch(&mut self.batch);
         if let (Some(limits), 1..) = (limits, received) {
