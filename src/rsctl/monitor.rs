@@ -7,9 +7,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use ringswitch_control::openflow::message::{FlowRemoved, Header, Message, PacketIn, Version};
+use ringswitch_control::openflow::message::{FlowRemoved, Header, Message, PacketIn, SwitchConfig, Version};
 use ringswitch_control::openflow::{decode, encode};
-use ringswitch_dataplane::flow::grammar::{fields_of, format_flow, format_match};
+use ringswitch_dataplane::flow::grammar::{fields_of, format_actions, format_flow, format_match};
 use ringswitch_dataplane::flow::{DEFAULT_PRIORITY, Field};
 use ringswitch_dataplane::pipeline::fields_of_frame;
 use serde_json::json;
@@ -49,7 +49,7 @@ pub fn run(directory: &Path, monitor: &Monitor) -> Result<(), String> {
 /// Asks for what controllers get, all of each packet.
 fn greet(stream: &mut UnixStream) -> io::Result<()> {
     send(stream, 1, &Message::Hello { versions: 1 << Version::V13 as u32 })?;
-    let config = ringswitch_control::openflow::message::SwitchConfig { flags: 0, miss_send_len: WHOLE };
+    let config = SwitchConfig { flags: 0, miss_send_len: WHOLE };
     send(stream, 2, &Message::SetConfig(config))
 }
 
@@ -120,7 +120,7 @@ fn describe(message: &Message) -> String {
         Message::PortStatus { reason, port } => format!("{reason:?}: {}({})", port.number, port.name).to_lowercase(),
         Message::FlowMod(change) => format!("{:?} {}", change.command, format_flow(&change.flow, None, &()).trim()),
         Message::PacketOut(packet) => {
-            let actions = ringswitch_dataplane::flow::grammar::format_actions(&packet.actions, &());
+            let actions = format_actions(&packet.actions, &());
             format!("data_len={} actions={actions}", packet.frame.len())
         }
         Message::Error(error) => format!("{:?}", error.code),
