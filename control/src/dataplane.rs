@@ -20,7 +20,7 @@ use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
 use ringswitch_dataplane::port::xdp::XdpPort;
 use ringswitch_dataplane::port::{PortContext, PortEvents, PortId, QueueHost, TxQueues};
-use ringswitch_dataplane::sched::Limits;
+use ringswitch_dataplane::sched::{Egress, Limits};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use ringswitch_dataplane::sys::netdev;
 use ringswitch_dataplane::worker::Workers;
@@ -82,7 +82,9 @@ impl Switch {
         let (tx, counters) = (Arc::clone(tx), Arc::clone(counters));
         let (id, number, vlan, flags) = (port.id, port.number, options::vlan(&port.vlan), port_flags(port.config));
         let limits = options::limits(&port.rates).map(|rates| Arc::new(Limits::new(rates)));
-        let new = PortEntry { id, number, bridge, tx, counters, vlan, limits, flags };
+        let pool = Arc::clone(port.pool);
+        let egress = port.qos.clone().map(|spec| Arc::new(Egress::new(spec)));
+        let new = PortEntry { id, number, bridge, tx, counters, vlan, limits, pool, egress, flags };
         let same = old.port(port.id).filter(|old| old.is_same(&new)).cloned();
         Some(same.unwrap_or_else(|| Arc::new(new)))
     }

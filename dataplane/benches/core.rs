@@ -115,7 +115,18 @@ fn run(case: &Case, passes: usize) -> (f64, u64) {
         let counters = Arc::new([PortCounters::default()]);
         let (vlan, flags) = (VlanMode::default(), PortFlags::default());
         let number = number as u32 + 1;
-        entries.push(Some(Arc::new(PortEntry { id, number, bridge: 0, tx, counters, vlan, limits: None, flags })));
+        entries.push(Some(Arc::new(PortEntry {
+            id,
+            number,
+            bridge: 0,
+            tx,
+            counters,
+            vlan,
+            limits: None,
+            pool: Default::default(),
+            egress: None,
+            flags,
+        })));
     }
     let mut program = Program::default();
     for rule in case.rules.lines() {

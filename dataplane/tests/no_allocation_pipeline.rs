@@ -69,6 +69,8 @@ fn port(id: u16) -> Arc<PortEntry> {
         counters,
         vlan,
         limits: None,
+        pool: Default::default(),
+        egress: None,
         flags,
     })
 }

@@ -37,6 +37,8 @@ impl Switch {
                 counters: Arc::new([PortCounters::default()]),
                 vlan: VlanMode::default(),
                 limits: None,
+                pool: Default::default(),
+                egress: None,
                 flags: PortFlags::default(),
             }))
         };

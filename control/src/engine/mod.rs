@@ -33,6 +33,7 @@ use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::PortTotals;
 use ringswitch_dataplane::pipeline::{PacketOut, Program, TableTotals, Trace, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
+use ringswitch_dataplane::sched::{EgressSpec, Pool};
 use tracing::{info, warn};
 
 use crate::command::{Command, edit};
@@ -79,6 +80,10 @@ pub struct PortView<'a> {
     pub vlan: Vlan,
     /// How much it may send.
     pub rates: Rates,
+    /// The pool it is in.
+    pub pool: &'a Arc<Pool>,
+    /// How those who send to it share it.
+    pub qos: Option<EgressSpec>,
     /// What controllers said about it, bits of [`crate::openflow::stats::Port`].
     pub config: u32,
 }

@@ -1,9 +1,11 @@
 //! Bridges and ports that exist, with the numbers they were given. Cheap to clone: a transaction edits a clone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ringswitch_dataplane::pipeline::Program;
 use ringswitch_dataplane::port::{MAX_PORTS, PortId};
+use ringswitch_dataplane::sched::{Pool, PoolId, PoolSpec};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 
 use super::{BridgeView, Name, PortView};
@@ -85,6 +87,8 @@ pub struct PortSlot {
     pub bridge: usize,
     pub number: u32,
     pub spec: Port,
+    /// Its own while the operator put it into none.
+    pub pool: Arc<Pool>,
     /// False while its `admin_state` is down, and while it cannot be opened.
     pub open: bool,
     /// What controllers said about it, bits of [`crate::openflow::stats::Port`].
@@ -184,7 +188,8 @@ impl State {
         let index = usize::from(id.0);
         self.ports.resize(self.ports.len().max(index + 1), None);
         let (name, spec, created_ms) = (name.into(), spec.clone(), coarse_ms());
-        self.ports[index] = Some(PortSlot { id, name, bridge, number, spec, open: false, config: 0, created_ms });
+        let pool = Arc::new(Pool::new(PoolId(id.0), PoolSpec::default()));
+        self.ports[index] = Some(PortSlot { id, name, bridge, number, spec, pool, open: false, config: 0, created_ms });
         Ok(id)
     }
 
@@ -223,6 +228,8 @@ impl PortSlot {
             number: self.number,
             vlan: self.spec.vlan(),
             rates: self.spec.rates(),
+            pool: &self.pool,
+            qos: None,
             config: self.config,
         }
     }

@@ -9,7 +9,7 @@ use super::stats::TableStats;
 use crate::flow::{FRAME_WORDS, Field, FlowKey, Groups, Mask, Meters, Tables};
 use crate::packet::PortCounters;
 use crate::port::{PortId, TxQueues};
-use crate::sched::Limits;
+use crate::sched::{Egress, Limits, Pool};
 
 /// OpenFlow's number of the bridge's own port.
 pub const LOCAL_NUMBER: u32 = 0xffff_fffe;
@@ -60,6 +60,10 @@ pub struct PortEntry {
     pub vlan: VlanMode,
     /// How much it may send; none when it is not limited.
     pub limits: Option<Arc<Limits>>,
+    /// Whose it is.
+    pub pool: Arc<Pool>,
+    /// How those who send to it share it; none when nobody has to.
+    pub egress: Option<Arc<Egress>>,
     /// What controllers forbid it.
     pub flags: PortFlags,
 }
@@ -82,13 +86,15 @@ impl PortEntry {
     /// True when workers would see no difference.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let Self { id, number, bridge, tx, counters, vlan, limits, flags } = self;
+        let Self { id, number, bridge, tx, counters, vlan, limits, pool, egress, flags } = self;
         let rates = |limits: &Option<Arc<Limits>>| limits.as_ref().map(|limits| *limits.rates());
         (*id, *number, *bridge, *flags) == (other.id, other.number, other.bridge, other.flags)
             && Arc::ptr_eq(tx, &other.tx)
             && Arc::ptr_eq(counters, &other.counters)
             && *vlan == other.vlan
             && rates(limits) == rates(&other.limits)
+            && Arc::ptr_eq(pool, &other.pool)
+            && egress.as_ref().map(|egress| egress.spec()) == other.egress.as_ref().map(|egress| egress.spec())
     }
 }
 

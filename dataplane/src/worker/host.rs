@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::idle::IdlePolicy;
 use super::run::{Attachment, Command, Injection, Mailbox, Worker};
-use super::stats::{WorkerCounters, WorkerTotals};
+use super::stats::{QueueCounters, WorkerCounters, WorkerTotals};
 use super::switchboard::Switchboard;
 use crate::flow::{Field, Mask};
 use crate::packet::{MAX_FRAME, MIN_FRAME};
@@ -43,11 +43,15 @@ pub struct QueuePlacement {
     pub index: u16,
     /// Packets received through it since it was attached.
     pub packets: u64,
+    /// In so many batches.
+    pub batches: u64,
+    /// Cycles of the clock spent on them, from receiving to sending.
+    pub cycles: u64,
 }
 
 struct Placed {
     worker: usize,
-    packets: Arc<AtomicU64>,
+    counters: Arc<QueueCounters>,
 }
 
 /// See the module.
@@ -216,7 +220,18 @@ impl Workers {
             let counted = entry(LOCAL_NUMBER).or_else(any)?;
             let (tx, vlan, flags) = (Arc::new(TxQueues::new(1)), VlanMode::default(), PortFlags::default());
             let counters = Arc::clone(&counted.counters);
-            Some(Arc::new(PortEntry { id: NOWHERE, number, bridge, tx, counters, vlan, limits: None, flags }))
+            Some(Arc::new(PortEntry {
+                id: NOWHERE,
+                number,
+                bridge,
+                tx,
+                counters,
+                vlan,
+                limits: None,
+                pool: Arc::default(),
+                egress: None,
+                flags,
+            }))
         };
         let Some(ingress) = entry(number).or_else(nowhere) else { return };
         if (MIN_FRAME..=MAX_FRAME).contains(&packet.frame.len()) {
@@ -248,7 +263,9 @@ impl Workers {
                 worker: placed.worker,
                 port,
                 index,
-                packets: placed.packets.load(Ordering::Relaxed),
+                packets: placed.counters.packets.read(),
+                batches: placed.counters.batches.read(),
+                cycles: placed.counters.cycles.read(),
             })
             .collect();
         queues.sort_by_key(|queue| (queue.port, queue.index));
@@ -288,13 +305,13 @@ impl QueueHost for Workers {
         let mut placement = self.lock_placement();
         let load = |worker: &usize| placement.values().filter(|placed| placed.worker == *worker).count();
         let Some(worker) = (0..self.mailboxes.len()).min_by_key(load) else { return };
-        let packets = Arc::new(AtomicU64::new(0));
-        placement.insert((port, index), Placed { worker, packets: Arc::clone(&packets) });
+        let counters = Arc::new(QueueCounters::default());
+        placement.insert((port, index), Placed { worker, counters: Arc::clone(&counters) });
         self.mailboxes[worker].send(Command::Attach(Attachment {
             port,
             index,
             queue,
-            packets,
+            counters,
             empty_passes: 0,
             held_until: 0,
             waits_until: 0,

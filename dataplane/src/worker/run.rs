@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::idle::{IdlePolicy, Sleeper};
 use super::roster::Roster;
-use super::stats::WorkerCounters;
+use super::stats::{QueueCounters, WorkerCounters};
 use super::switchboard::Switchboard;
 use crate::packet::{DropReason, Packet, PacketBatch};
 use crate::pipeline::{FlowCache, PacketOut, Pipeline, PortEntry, Snapshot, Upcalls};
@@ -51,7 +51,7 @@ pub(super) struct Attachment {
     pub(super) port: PortId,
     pub(super) index: u16,
     pub(super) queue: Box<dyn RxQueue>,
-    pub(super) packets: Arc<AtomicU64>,
+    pub(super) counters: Arc<QueueCounters>,
     /// Looks since it last had something; see `roster`.
     pub(super) empty_passes: u32,
     /// When the worker has been busy for so many cycles in all, this queue is served again; see [`WALK_SHARE`].
@@ -219,6 +219,7 @@ impl Worker {
             // The rate that it waited for may be gone: it is armed like any other again.
             None => attachment.waits_until = 0,
         }
+        let start = clock::cycles();
         let mut received = attachment.queue.rx_batch(&mut self.batch);
         if let (Some(limits), 1..) = (limits, received) {
             received = admit(limits, attachment, &mut self.batch);
@@ -236,8 +237,10 @@ impl Worker {
         counters.port_hits.add(lookups.port_hits);
         counters.cache_hits.add(lookups.cache_hits);
         counters.walks.add(lookups.walks);
-        attachment.packets.store(attachment.packets.load(Ordering::Relaxed) + received as u64, Ordering::Relaxed);
         attachment.queue.finish();
+        attachment.counters.packets.add(received as u64);
+        attachment.counters.batches.add(1);
+        attachment.counters.cycles.add(clock::cycles().saturating_sub(start));
         let handled = received + self.batch.tally.total() as usize;
         self.batch.clear();
         if lookups.walk_cycles > 0 {

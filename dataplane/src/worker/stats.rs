@@ -44,6 +44,16 @@ counters! {
     holds,
 }
 
+/// A receive queue's counters, as it was served. They go with it from worker to worker.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(super) struct QueueCounters {
+    pub(super) packets: Counter,
+    pub(super) batches: Counter,
+    /// Cycles of the clock that were spent on its batches, from receiving to sending.
+    pub(super) cycles: Counter,
+}
+
 /// A counter with one writer.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
@@ -52,5 +62,9 @@ impl Counter {
     #[inline(always)]
     pub(super) fn add(&self, by: u64) {
         self.0.store(self.0.load(Relaxed) + by, Relaxed);
+    }
+
+    pub(super) fn read(&self) -> u64 {
+        self.0.load(Relaxed)
     }
 }

@@ -119,6 +119,8 @@ impl TestSwitch {
                 counters: Arc::new([PortCounters::default()]),
                 vlan,
                 limits: None,
+                pool: Default::default(),
+                egress: None,
                 flags: PortFlags::default(),
             });
             ports.push(TestPort { entry, input, output });
