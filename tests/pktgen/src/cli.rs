@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::frame::{MIN_FRAME, Vary};
+use crate::frame::{MAX_FRAME, MIN_FRAME, Vary};
 use crate::guest::GuestConfig;
 use crate::hostile::Kind;
 
@@ -26,6 +26,8 @@ Guests:
     rx_buf=N             bytes in a receive buffer (1536); small ones with mrg=on spread a frame over several
     mac=AA:BB:CC:DD:EE:FF    address (02:00:00:00:00:01 for the first station, and so on)
     timeout=S            how long to wait for the switch and its answers (10)
+    frame=N              length of its frames, instead of --size
+    rate=R               frames per second that it sends (K, M), instead of --rate
   What the switch does not offer is an error. A switch that goes away is waited for, and everything starts anew.
   --netdev NAME adds a kernel network device instead (needs root). Stations are numbered in the order: guests, netdevs.
 
@@ -155,7 +157,7 @@ pub enum Rate {
 }
 
 /// Reads a number with an optional unit K, M or G (thousands).
-fn parse_unit(text: &str) -> Result<f64, String> {
+pub(crate) fn parse_unit(text: &str) -> Result<f64, String> {
     let (digits, factor) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 1e3),
         Some((at, 'm' | 'M')) => (&text[..at], 1e6),
@@ -187,9 +189,9 @@ fn parse_sizes(text: &str) -> Result<Sizes, String> {
     if text == "imix" {
         return Ok(Sizes(vec![64, 594, 64, 64, 594, 64, 1514, 64, 594, 64, 64, 594]));
     }
-    let size = |text: &str| text.trim().parse().ok().filter(|size| (MIN_FRAME..=9216).contains(size));
+    let size = |text: &str| text.trim().parse().ok().filter(|size| (MIN_FRAME..=MAX_FRAME).contains(size));
     let sizes: Option<Vec<u32>> = text.split(',').map(size).collect();
-    sizes.map(Sizes).ok_or_else(|| format!("'{text}' is neither imix nor lengths from {MIN_FRAME} to 9216"))
+    sizes.map(Sizes).ok_or_else(|| format!("'{text}' is neither imix nor lengths from {MIN_FRAME} to {MAX_FRAME}"))
 }
 
 fn parse_stream(text: &str) -> Result<(usize, usize), String> {
@@ -214,7 +216,7 @@ mod tests {
         assert_eq!(parse_rate("80%"), Ok(Rate::Percent(80.0)));
         assert_eq!(parse_count("2K"), Ok(2000));
         assert_eq!(parse_stream("2->0"), Ok((2, 0)));
-        assert!(parse_sizes("63").is_err_and(|error| error.contains("64 to 9216")));
+        assert!(parse_sizes("63").is_err_and(|error| error.contains("64 to {MAX_FRAME}")));
         assert!(parse_rate("fast").is_err());
         assert!(parse_rate("-1").is_err());
         assert!(parse_seconds("-1").is_err());

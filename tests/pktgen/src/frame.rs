@@ -11,6 +11,8 @@ pub const HEADERS: usize = 42;
 pub const TAG: usize = 22;
 /// The shortest frame (without VLAN tag).
 pub const MIN_FRAME: u32 = (HEADERS + TAG) as u32;
+/// The longest one.
+pub const MAX_FRAME: u32 = 9216;
 /// Headers and tag with room for a VLAN tag.
 pub const HEAD: usize = HEADERS + TAG + VLAN;
 /// Bytes of VLAN tag.

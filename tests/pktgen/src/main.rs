@@ -153,18 +153,14 @@ fn search(args: &Args, stations: &mut [Station], stop: &AtomicBool) -> (f64, Out
 
 fn report(stations: &mut [Station], outcome: Outcome, lossless_pps: Option<f64>) -> Report {
     let mut findings: Option<Findings> = None;
-    let mut latency = stations[0].latency.clone();
-    for (index, station) in stations.iter().enumerate() {
+    for station in stations.iter() {
         if let Listening::Checking(tracker) = &station.listening {
             findings.get_or_insert_default().add(&tracker.findings);
         }
-        if index > 0 {
-            // Same precision everywhere, so this cannot fail.
-            let _ = latency.add(&station.latency);
-        }
     }
     let names = stations.iter().map(|station| station.name.clone()).collect();
-    Report { names, outcome, findings, latency, lossless_pps }
+    let latencies = stations.iter().map(|station| station.latency.clone()).collect();
+    Report { names, outcome, findings, latencies, lossless_pps }
 }
 
 fn hostile(args: &Args, stop: &AtomicBool) -> Result<u8, SetupError> {

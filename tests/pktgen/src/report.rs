@@ -41,8 +41,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// What the checkers found; `None` without checking.
     pub findings: Option<Findings>,
-    /// Latencies in cycles; empty without stamps.
-    pub latency: Histogram<u64>,
+    /// Latencies in cycles, by station that received; empty without stamps.
+    pub latencies: Vec<Histogram<u64>>,
     /// The rate that was found, frames per second of each sender; `None` without a search.
     pub lossless_pps: Option<f64>,
 }
@@ -71,11 +71,17 @@ impl Report {
         self.outcome.sending.as_secs_f64().max(1e-9)
     }
 
-    fn micros(&self, quantile: f64) -> f64 {
-        self.latency.value_at_quantile(quantile) as f64 * 1e6 / clock::cycles_per_second() as f64
+    /// All stations together; `None` without stamps.
+    fn latency(&self) -> Option<Histogram<u64>> {
+        let mut sum = self.latencies.first()?.clone();
+        for latency in &self.latencies[1..] {
+            // Same precision everywhere, so this cannot fail.
+            let _ = sum.add(latency);
+        }
+        (!sum.is_empty()).then_some(sum)
     }
 
-    fn station_json(&self, name: &str, counters: &Counters) -> Value {
+    fn counters_json(&self, name: &str, counters: &Counters) -> Value {
         json!({
             "name": name,
             "tx_packets": counters.tx_frames,
@@ -93,12 +99,19 @@ impl Report {
     /// For programs. Rates are per second, latencies in microseconds.
     #[must_use]
     pub fn json(&self) -> Value {
-        let stations = self.names.iter().zip(&self.outcome.stations);
+        let mut stations = Vec::new();
+        for ((name, counters), latency) in self.names.iter().zip(&self.outcome.stations).zip(&self.latencies) {
+            let mut station = self.counters_json(name, counters);
+            if !latency.is_empty() {
+                station["latency_us"] = latency_json(latency);
+            }
+            stations.push(station);
+        }
         let mut value = json!({
             "seconds": self.seconds(),
             "interrupted": self.outcome.interrupted,
-            "stations": stations.map(|(name, counters)| self.station_json(name, counters)).collect::<Vec<_>>(),
-            "total": self.station_json("total", &self.outcome.total()),
+            "stations": stations,
+            "total": self.counters_json("total", &self.outcome.total()),
             "lost": self.lost(),
             "loss": self.loss(),
             "faults": self.outcome.faults,
@@ -113,15 +126,8 @@ impl Report {
                 "foreign": findings.foreign,
             });
         }
-        if !self.latency.is_empty() {
-            value["latency_us"] = json!({
-                "samples": self.latency.len(),
-                "min": self.micros(0.0),
-                "p50": self.micros(0.5),
-                "p99": self.micros(0.99),
-                "p99_9": self.micros(0.999),
-                "max": self.micros(1.0),
-            });
+        if let Some(latency) = self.latency() {
+            value["latency_us"] = latency_json(&latency);
         }
         if let Some(pps) = self.lossless_pps {
             value["lossless_pps"] = json!(pps);
@@ -154,15 +160,12 @@ impl Report {
                 found.good, found.duplicate, found.reordered, found.corrupt, found.stray, found.foreign
             );
         }
-        if !self.latency.is_empty() {
+        if let Some(latency) = self.latency() {
+            let [p50, p99, p99_9, max] = [0.5, 0.99, 0.999, 1.0].map(|quantile| micros(&latency, quantile));
+            let samples = latency.len();
             _ = writeln!(
                 text,
-                "latency us   p50 {:.1}  p99 {:.1}  p99.9 {:.1}  max {:.1}  ({} samples)",
-                self.micros(0.5),
-                self.micros(0.99),
-                self.micros(0.999),
-                self.micros(1.0),
-                self.latency.len()
+                "latency us   p50 {p50:.1}  p99 {p99:.1}  p99.9 {p99_9:.1}  max {max:.1}  ({samples} samples)"
             );
         }
         if let Some(pps) = self.lossless_pps {
@@ -186,6 +189,21 @@ impl Report {
             per(counters.rx_cycles, counters.rx_frames),
         )
     }
+}
+
+fn micros(latency: &Histogram<u64>, quantile: f64) -> f64 {
+    latency.value_at_quantile(quantile) as f64 * 1e6 / clock::cycles_per_second() as f64
+}
+
+fn latency_json(latency: &Histogram<u64>) -> Value {
+    json!({
+        "samples": latency.len(),
+        "min": micros(latency, 0.0),
+        "p50": micros(latency, 0.5),
+        "p99": micros(latency, 0.99),
+        "p99_9": micros(latency, 0.999),
+        "max": micros(latency, 1.0),
+    })
 }
 
 fn per(sum: u64, count: u64) -> f64 {

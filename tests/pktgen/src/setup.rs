@@ -124,7 +124,8 @@ fn station_mac(index: usize) -> [u8; 6] {
 
 fn open_stations(args: &Args, replay: Option<&[Vec<u8>]>, stop: &AtomicBool) -> Result<Vec<Station>, SetupError> {
     let longest = replay.map_or(0, |frames| frames.iter().map(Vec::len).max().unwrap_or(0) as u32);
-    let longest = args.size.0.iter().copied().max().unwrap_or(0).max(longest).max(64) + VLAN as u32;
+    let own = args.guest.iter().filter_map(|config| config.frame);
+    let longest = args.size.0.iter().copied().chain(own).max().unwrap_or(0).max(longest).max(64) + VLAN as u32;
     // All guests wait at the same time: the back-end may take them in any order.
     let handles = args.guest.iter().cloned().map(|mut config| {
         config.max_frame = longest;
@@ -145,7 +146,8 @@ fn open_stations(args: &Args, replay: Option<&[Vec<u8>]>, stop: &AtomicBool) -> 
         let opened = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let name = format!("guest {index} ({})", config.path.display());
         let guest = opened.map_err(|source| SetupError::Station { name, source })?;
-        stations.push(Station::guest(format!("guest {index}"), config.mac.unwrap_or(station_mac(index)), guest));
+        let mac = config.mac.unwrap_or(station_mac(index));
+        stations.push(Station::guest(format!("guest {index}"), mac, guest, config.rate));
     }
     for name in &args.netdev {
         let opened = open_netdev(name, longest);
@@ -182,6 +184,8 @@ fn senders(
 ) -> Vec<Sender> {
     let Some(receivers) = streams.get(&index) else { return Vec::new() };
     let flows = flow_count(args, receivers.len()).max(queues as u32);
+    let own = args.guest.get(index).and_then(|config| config.frame);
+    let sizes: Arc<[u32]> = own.map_or_else(|| args.size.0.clone(), |frame| vec![frame]).into();
     let content = |queue: u32| match replay {
         Some(frames) => Content::Replay(Arc::clone(frames)),
         None => Content::Made {
@@ -189,7 +193,7 @@ fn senders(
             first: queue,
             step: queues as u32,
             end: flows,
-            sizes: args.size.0.clone().into(),
+            sizes: Arc::clone(&sizes),
             sequence: args.check,
             stamp: args.latency,
         },

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::cli::parse_unit;
+use crate::frame::{MAX_FRAME, MIN_FRAME};
 use crate::ring::Shape;
 
 /// Who opens the socket.
@@ -17,7 +19,7 @@ pub enum Mode {
 }
 
 /// One guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GuestConfig {
     /// The vhost-user socket.
     pub path: PathBuf,
@@ -45,6 +47,10 @@ pub struct GuestConfig {
     pub rx_buf: u32,
     /// The longest frame that is sent.
     pub max_frame: u32,
+    /// The length of its frames, where that differs from the others'.
+    pub frame: Option<u32>,
+    /// The frames per second that it sends, where that differs from the others'.
+    pub rate: Option<f64>,
     /// How long to wait for the back-end, and for each of its answers.
     pub timeout: Duration,
 }
@@ -67,6 +73,8 @@ impl GuestConfig {
             shape: Shape::Single,
             rx_buf: 1536,
             max_frame: 1518,
+            frame: None,
+            rate: None,
             timeout: Duration::from_secs(10),
         }
     }
@@ -96,6 +104,8 @@ impl GuestConfig {
             "queues" => self.queues = parse_number(key, value, 1, 128)? as u16,
             "size" => self.size = parse_number(key, value, 64, 32768)? as u16,
             "rx_buf" => self.rx_buf = parse_number(key, value, 64, 65536)?,
+            "frame" => self.frame = Some(parse_number(key, value, MIN_FRAME, MAX_FRAME)?),
+            "rate" => self.rate = Some(parse_unit(value)?),
             "timeout" => self.timeout = Duration::from_secs(parse_number(key, value, 1, 3600)?.into()),
             "shape" => {
                 self.shape = match value {
@@ -169,9 +179,12 @@ mod tests {
     #[test]
     fn a_guest_is_read_from_its_command_line_form() {
         let config: GuestConfig =
-            "/run/a.sock,mode=server,packed,mrg=on,queues=2,mac=02:00:00:00:00:0a".parse().expect("valid");
+            "/run/a.sock,mode=server,packed,mrg=on,queues=2,mac=02:00:00:00:00:0a,frame=1500,rate=20K"
+                .parse()
+                .expect("valid");
         assert_eq!(config.path.to_str(), Some("/run/a.sock"));
         assert!(config.packed && config.mrg && !config.in_order);
+        assert_eq!((config.frame, config.rate), (Some(1500), Some(20e3)));
         assert_eq!((config.mode, config.queues, config.mac), (Mode::Server, 2, Some([2, 0, 0, 0, 0, 10])));
     }
 
@@ -183,6 +196,8 @@ mod tests {
             ("/a,size=100", "power of two"),
             ("/a,queues=0", "1 to 128"),
             ("/a,colour=red", "colour"),
+            ("/a,frame=63", "64 to 9216"),
+            ("/a,rate=0", "positive"),
             ("/a,mac=1:2", "MAC"),
             ("/a,legacy,packed", "VERSION_1"),
         ] {

@@ -62,6 +62,8 @@ pub struct Station {
     /// One per queue, or none.
     senders: Vec<Sender>,
     paces: Vec<Pace>,
+    /// Frames per second whatever the trial says.
+    own_pps: Option<f64>,
     /// How closely it looks at what it receives.
     pub listening: Listening,
     /// Where received frames are written to.
@@ -80,10 +82,10 @@ pub struct Station {
 }
 
 impl Station {
-    /// A guest.
+    /// A guest; it sends at `own_pps`, if it has a rate of its own, and else at each trial's.
     #[must_use]
-    pub fn guest(name: String, mac: [u8; 6], guest: Guest) -> Self {
-        Self::new(name, mac, Link::Guest(Box::new(guest)))
+    pub fn guest(name: String, mac: [u8; 6], guest: Guest, own_pps: Option<f64>) -> Self {
+        Self { own_pps, ..Self::new(name, mac, Link::Guest(Box::new(guest))) }
     }
 
     /// A netdev.
@@ -99,6 +101,7 @@ impl Station {
             link,
             senders: Vec::new(),
             paces: Vec::new(),
+            own_pps: None,
             listening: Listening::Counting,
             recorder: None,
             latency: latencies(),
@@ -170,6 +173,7 @@ impl Station {
     pub fn begin(&mut self, pps: f64, count: u64) {
         self.counters = Counters::default();
         self.latency.reset();
+        let pps = self.own_pps.unwrap_or(pps);
         let queues = self.senders.len() as u64;
         self.paces = (0..queues)
             .map(|queue| Pace::new(pps / queues as f64, count / queues + u64::from(queue < count % queues)))
