@@ -109,7 +109,7 @@ class Turn:
             self.running = True
             try:
                 self.switch.dir.mkdir(exist_ok=True)
-                host.make_veths(self.setup.veths())
+                host.make_veths(self.setup.veths(), self.setup.netdev_queues)
                 self.switch.start(self.setup)
             except Failed as error:
                 self.broken = str(error)

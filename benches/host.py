@@ -112,8 +112,8 @@ def free_hugepages():
 # ---------------------------------------------------------------- inside: programs
 
 
-def run(command, timeout=20, stdin=None):
-    """Runs a short program; its output. Failed when it fails or takes too long."""
+def run(command, timeout=20, stdin=None, codes=(0,)):
+    """Runs a short program; its output. Failed when it fails (ends with none of `codes`) or takes too long."""
     words = [str(word) for word in command]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, input=stdin)
@@ -121,7 +121,7 @@ def run(command, timeout=20, stdin=None):
         raise Failed(f"{words[0]} is not installed") from None
     except subprocess.TimeoutExpired:
         raise Failed(f"{' '.join(words[:3])}: no end within {timeout} s") from None
-    if done.returncode:
+    if done.returncode not in codes:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise Failed(f"{Path(words[0]).name}: {said[-1] if said else done.returncode}")
     return done.stdout
@@ -202,10 +202,11 @@ def softirq_cycles(cpu=None):
     return int(int(fields[7]) * cycles_per_second() / os.sysconf("SC_CLK_TCK"))
 
 
-def make_veths(pairs):
+def make_veths(pairs, queues=1):
     """Pairs of veths, quiet: no IPv6, no ARP."""
     for pair in pairs:
-        run(["ip", "link", "add", pair[0], "type", "veth", "peer", "name", pair[1]])
+        several = ["numrxqueues", str(queues), "numtxqueues", str(queues)]
+        run(["ip", "link", "add", pair[0], *several, "type", "veth", "peer", "name", pair[1], *several])
         for name in pair:
             run(["sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1"])
             run(["ip", "link", "set", name, "arp", "off", "up"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 import host
+import sharing
 from generators import Load, Rspktgen, moved
 from host import Failed, Program
 from openflow import times_to_effect
@@ -366,6 +367,11 @@ SCENARIOS = {
     "explosion": Scenario(explosion, ("cycles", "alone", "kept", "mpps")),
     "latency": Scenario(latency, ("p50", "p99", "p99_9", "mpps", "lost")),
     "shaping": Scenario(shaping, ("off", "rate", "dropped")),
+    "fairness": Scenario(sharing.fairness, ("unfair", "off", "mbit")),
+    "noisy": Scenario(sharing.noisy, ("p99", "p99_alone", "times", "lost", "mpps")),
+    "reaction": Scenario(sharing.reaction, ("come_ms", "gone_ms")),
+    "sorting": Scenario(sharing.sorting, ("cycles", "mframes", "wrong", "lost")),
+    "changes": Scenario(sharing.changes, ("lost_frames", "duplicate", "reordered", "changes", "mframes")),
     "wakeup": Scenario(wakeup, ("p50", "max", "idle_cpu")),
     "loading": Scenario(loading, ("s", "cpu_s", "bytes_per_flow", "one_more_ms")),
     "flow_mods": Scenario(flow_mods, ("p50", "max")),

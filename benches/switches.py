@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import socket
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ class Setup:
 
     guests: int = 2
     netdevs: int = 0  # veths, the generator at their other ends
+    netdev_queues: int = 1
+    workers: int = 1  # of two, the second one is on the generator's CPU
     rules: tuple = PORT_RULES
     mac_table: int = 8192
     flow_cache: int = 0  # entries of a worker's cache; 0: the default
@@ -106,9 +109,10 @@ class Ringswitch(Switch):
         port = '[bridges.br0.ports.{0}]\ntype = "{1}"\nofport_request = {2}\n{3}\n'
         ports = [port.format(f"p{n}", "vhost-user", n, f'path = "{self.socket(n)}"') for n in range(1, setup.guests + 1)]
         ports += [port.format(name, "afxdp", setup.guests + 1 + i, "") for i, (name, _) in enumerate(setup.veths())]
+        cpus = [self.place.switch_cpu, self.place.generator_cpu][: setup.workers]
         cache = f"cache-entries = {setup.flow_cache}\n" if setup.flow_cache else ""
         config = (
-            f'[workers]\ncpus = [{self.place.switch_cpu}]\nidle = "{"sleep" if setup.sleeps else "spin"}"\n{cache}'
+            f'[workers]\ncpus = {cpus}\nidle = "{"sleep" if setup.sleeps else "spin"}"\n{cache}'
             f"[bridges.br0]\nmac-table-size = {setup.mac_table}\n" + "\n".join(ports)
         )
         path = self.dir / "switch.toml"
@@ -127,6 +131,44 @@ class Ringswitch(Switch):
     def limit(self, port, bits=0, packets=0):
         """What it sends too much of waits."""
         self.ctl("set", "interface", port, f"max_rate={bits}", f"max_packet_rate={packets}")
+
+    def line_rate(self, port, bits):
+        """What the port takes; the rest waits in the rings of those who send to it."""
+        qos = ("--id=@line", "create", "qos", "type=linux-htb", f"other-config:max-rate={bits}")
+        self.ctl("set", "port", port, "qos=@line", "--", *qos)
+
+    def weights(self, weights):
+        for pool, weight in weights.items():
+            self.ctl("pool-set", pool, f"weight={weight}")
+
+    def sorter(self, port, sorter):
+        self.ctl("set", "interface", port, f"options:sorter={sorter}")
+
+    def sorters(self, port):
+        """Those that the port's pools are sorted by."""
+        pools = json.loads(self.ctl("pool-list"))
+        return {uplink["sorter"] for pool in pools for uplink in pool["uplinks"] if uplink["port"] == port}
+
+    def pool_filter(self, pool, mac):
+        self.ctl("pool-set", pool, f"filters={mac}")
+
+    def pin(self, port, cpu):
+        """A worker by number polls the port's first queue."""
+        self.ctl("set", "interface", port, f"other_config:pmd-rxq-affinity=0:{cpu}", "other_config:pmd-rxq-isolate=false")
+
+    def sample(self, names, seconds):
+        """`(time, bytes that each port's guest sent ...)` about once a millisecond."""
+        request = b'{"jsonrpc":"2.0","id":1,"method":"dump-ports","params":{"bridge":"br0"}}\n'
+        samples, end = [], time.monotonic() + seconds
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(str(self.dir / "ctl"))
+            reply = control.makefile()
+            while time.monotonic() < end:
+                control.sendall(request)
+                ports = {port["name"]: port["rx_bytes"] for port in json.loads(reply.readline())["result"]}
+                samples.append((time.monotonic(), *(ports[name] for name in names)))
+                time.sleep(0.0005)
+        return samples
 
     def counts(self, name):
         """Packets and bytes that the port sent to its guest, packets that came from it and were dropped."""
@@ -211,6 +253,15 @@ class Ovs(Switch):
         errors = self.vsctl("--bare", "--columns=error", "list", "interface").strip()
         if errors:
             raise Failed(f"ovs-dpdk: {errors.splitlines()[0]}")
+
+    def line_rate(self, port, bits):
+        """All that OVS has for userspace ports: a policer, which drops."""
+        self.vsctl("clear", "port", port, "qos", "--", "--all", "destroy", "qos")
+        qos = ("create", "qos", "type=egress-policer", f"other-config:cir={bits // 8}", f"other-config:cbs={bits // 800}")
+        self.vsctl("set", "port", port, "qos=@line", "--", "--id=@line", *qos)
+
+    def weights(self, _weights):
+        """It has none."""
 
     def set_rules(self, rules):
         self.ofctl("del-flows")
