@@ -62,11 +62,6 @@ impl Packet {
 
     /// Where the head lies.
     #[inline(always)]
-    fn store(&self) -> &[u8] {
-        if self.is_large { &self.large } else { &self.small }
-    }
-
-    #[inline(always)]
     fn store_mut(&mut self) -> &mut [u8] {
         if self.is_large { &mut self.large } else { &mut self.small }
     }
@@ -123,7 +118,16 @@ impl Packet {
     #[must_use]
     pub fn head(&self) -> &[u8] {
         let start = usize::from(self.start);
-        &self.store()[start..start + usize::from(self.head_len)]
+        let place = start..start + usize::from(self.head_len);
+        match self.small.get(place.clone()) {
+            Some(head) if !self.is_large => head,
+            _ => self.large_head(place),
+        }
+    }
+
+    #[cold]
+    fn large_head(&self, place: Range<usize>) -> &[u8] {
+        &self.large[place]
     }
 
     /// The head, to rewrite.
@@ -216,7 +220,7 @@ impl Packet {
     /// Fetches the head's first line for writing, ahead of use.
     #[inline(always)]
     pub fn prefetch(&self) {
-        crate::sys::cpu::prefetch(&self.store()[HEADROOM]);
+        crate::sys::cpu::prefetch(&self.small[HEADROOM]);
     }
 
     /// Copies the whole frame to `to`; returns its length, or `None` when `to` is shorter.
