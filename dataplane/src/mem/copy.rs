@@ -13,18 +13,16 @@ const INLINE: usize = 128;
 pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: every block below lies inside `len` bytes on both sides; the caller keeps the rest.
     unsafe {
-        match len {
-            16..=32 => ends::<16>(from, to, len),
-            33..=64 => ends::<32>(from, to, len),
-            65..=INLINE => {
-                let mut at = 0;
-                while at + 64 < len {
-                    block::<64>(from.add(at), to.add(at));
-                    at += 64;
-                }
-                block::<64>(from.add(len - 64), to.add(len - 64));
-            }
-            _ => ptr::copy_nonoverlapping(from, to, len),
+        if len > INLINE {
+            ptr::copy_nonoverlapping(from, to, len);
+        } else if len > 64 {
+            ends::<64>(from, to, len);
+        } else if len > 32 {
+            ends::<32>(from, to, len);
+        } else if len >= 16 {
+            ends::<16>(from, to, len);
+        } else {
+            ptr::copy_nonoverlapping(from, to, len);
         }
     }
 }

@@ -31,7 +31,8 @@ impl Lookup {
     /// The `len` bytes at `address`; `None` when they are not all in one region. `len` 0 gives an empty span.
     #[inline(always)]
     pub fn whole(&mut self, address: u64, len: u32) -> Option<Span> {
-        if u64::from(len) > self.len.saturating_sub(address.wrapping_sub(self.start)) && !self.refill(address, len) {
+        let room = self.len.checked_sub(address.wrapping_sub(self.start));
+        if room.is_none_or(|room| u64::from(len) > room) && !self.refill(address, len) {
             return None;
         }
         // SAFETY: `len` bytes from this offset are inside the region (checked above), see the invariant; an empty span

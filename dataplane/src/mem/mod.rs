@@ -9,14 +9,14 @@ mod copy;
 mod lookup;
 mod mapping;
 mod memory;
-mod slots;
 mod span;
+mod table;
 mod xsk;
 
 pub use area::Area;
 pub use lookup::Lookup;
 pub use mapping::Mapping;
 pub use memory::{GuestMemory, MemoryError, Region, RegionSpec};
-pub use slots::Slots;
 pub use span::Span;
+pub use table::{Slot, Table, UsedEntry};
 pub use xsk::{FRAME_ROOM, RxFrame, Xsk, XskConfig, XskCounters, XskError, XskRx, XskStatistics, XskTx, XskWay};

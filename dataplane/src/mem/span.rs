@@ -53,6 +53,16 @@ impl Span {
         Self { start: self.start.wrapping_add(offset), len: len as u32 }
     }
 
+    /// The part from `offset`; nothing when it is shorter.
+    #[inline(always)]
+    #[must_use]
+    pub fn behind(&self, offset: usize) -> Self {
+        match self.len().checked_sub(offset) {
+            Some(len) => Self { start: self.start.wrapping_add(offset), len: len as u32 },
+            None => Self::EMPTY,
+        }
+    }
+
     /// Reads the first bytes into `to`; returns how many (the shorter of both lengths).
     #[inline(always)]
     pub fn read(&self, to: &mut [u8]) -> usize {
@@ -70,6 +80,15 @@ impl Span {
         // SAFETY: as in `read`, the other way round.
         unsafe { copy(from.as_ptr(), self.start, count) };
         count
+    }
+
+    /// Writes all of `from` at byte `offset`; nothing when it does not fit.
+    #[inline(always)]
+    pub fn write_at(&self, offset: usize, from: &[u8]) {
+        if offset <= self.len() && from.len() <= self.len() - offset {
+            // SAFETY: the bytes lie inside the span (checked), which is live; `from` is ours.
+            unsafe { copy(from.as_ptr(), self.start.add(offset), from.len()) };
+        }
     }
 
     /// Writes `bytes` to the front unless they are there already; nothing when the span is shorter.
@@ -127,9 +146,14 @@ mod tests {
         assert_eq!(span.read(&mut four), 4);
         assert_eq!(&four, b"abcd");
         assert_eq!(span.slice(4, 100).len(), 2);
+        assert_eq!((span.behind(4).len(), span.behind(6).len(), span.behind(7).len()), (2, 0, 0));
         assert_eq!(span.slice(99, 1).len(), 0);
         assert_eq!(span.slice(5, 1).write(b"XYZ"), 1);
         assert_eq!(span.copy_from(&span.slice(3, 3)), 3);
         assert_eq!(&foreign, b"deXdeX");
+        span.write_at(4, b"pq");
+        span.write_at(4, b"pqr");
+        span.write_at(9, b"");
+        assert_eq!(&foreign, b"deXdpq");
     }
 }

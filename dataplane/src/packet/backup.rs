@@ -22,13 +22,14 @@ struct Saved {
     from: usize,
 }
 
-/// Where the head starts and how long it is, how long the tail is and in how many pieces.
+/// Where the head lies and how long it is, how long the tail is and in how many pieces.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub start: u16,
     pub head_len: u16,
     pub tail_len: u16,
     pub tail_count: u8,
+    pub is_large: bool,
 }
 
 impl Default for Backup {

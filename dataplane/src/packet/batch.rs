@@ -3,37 +3,45 @@
 use std::ops::Range;
 
 use super::backup::Shape;
-use super::{DropReason, HEADROOM, MAX_FRAME, TAIL_PIECES, Tally};
+use super::{DropReason, HEADROOM, MAX_FRAME, TAIL_PIECES, Tally, WHOLE_FRAME};
 use crate::mem::Span;
 
 /// Packets in one batch.
 pub const BATCH: usize = 32;
 
-/// Room for the whole frame and what may be pushed before it. Only the lines that a frame really uses are ever touched.
-const HEAD_CAPACITY: usize = HEADROOM + MAX_FRAME;
+/// Room for the largest frame and what may be pushed before it.
+const LARGE: usize = HEADROOM + MAX_FRAME;
+/// Room for what heads mostly hold: a frame that is copied whole, and tags behind it. With what stands beside it in a
+/// [`Packet`], an odd number of cache lines: the packets of a batch then spread over all sets of a cache.
+const SMALL: usize = HEADROOM + WHOLE_FRAME + 64;
 
 /// A frame: a private head, and for long frames a tail that still lies in the sender's memory.
 ///
-/// The tail is valid until the burst that received it ends.
-#[repr(align(64))]
+/// The tail is valid until the burst that received it ends. A batch's packets lie close together, so that few pages and cache
+/// lines serve all of them; only the rare head that is longer than [`SMALL`] lies elsewhere.
+#[repr(C, align(64))]
 pub struct Packet {
-    head: [u8; HEAD_CAPACITY],
+    small: [u8; SMALL],
     start: u16,
     head_len: u16,
     tail_len: u16,
     tail_count: u8,
+    is_large: bool,
     tail: [Span; TAIL_PIECES],
+    large: Box<[u8]>,
 }
 
 impl Packet {
     fn new() -> Self {
         Self {
-            head: [0; HEAD_CAPACITY],
+            small: [0; SMALL],
             start: HEADROOM as u16,
             head_len: 0,
             tail_len: 0,
             tail_count: 0,
+            is_large: false,
             tail: [Span::EMPTY; TAIL_PIECES],
+            large: vec![0; LARGE].into(),
         }
     }
 
@@ -48,7 +56,34 @@ impl Packet {
         self.head_len = len as u16;
         self.tail_len = 0;
         self.tail_count = 0;
-        &mut self.head[HEADROOM..HEADROOM + len]
+        self.is_large = len > SMALL - HEADROOM;
+        &mut self.store_mut()[HEADROOM..HEADROOM + len]
+    }
+
+    /// Where the head lies.
+    #[inline(always)]
+    fn store_mut(&mut self) -> &mut [u8] {
+        if self.is_large { &mut self.large } else { &mut self.small }
+    }
+
+    /// The frame when it is one of those most frequent: short and whole in the head.
+    #[inline(always)]
+    #[must_use]
+    pub fn short(&self) -> Option<&[u8]> {
+        let start = usize::from(self.start);
+        match (self.tail_count, self.is_large) {
+            (0, false) => self.small.get(start..start + usize::from(self.head_len)),
+            _ => None,
+        }
+    }
+
+    /// Moves the head to where there is room for the largest.
+    #[cold]
+    fn enlarge(&mut self) {
+        if !self.is_large {
+            self.large[..SMALL].copy_from_slice(&self.small);
+            self.is_large = true;
+        }
     }
 
     /// Appends a piece of foreign memory to the tail; false (and nothing done) when the tail is full or the frame would
@@ -83,14 +118,23 @@ impl Packet {
     #[must_use]
     pub fn head(&self) -> &[u8] {
         let start = usize::from(self.start);
-        &self.head[start..start + usize::from(self.head_len)]
+        let place = start..start + usize::from(self.head_len);
+        match self.small.get(place.clone()) {
+            Some(head) if !self.is_large => head,
+            _ => self.large_head(place),
+        }
+    }
+
+    #[cold]
+    fn large_head(&self, place: Range<usize>) -> &[u8] {
+        &self.large[place]
     }
 
     /// The head, to rewrite.
     #[inline(always)]
     pub fn head_mut(&mut self) -> &mut [u8] {
-        let start = usize::from(self.start);
-        &mut self.head[start..start + usize::from(self.head_len)]
+        let (start, len) = (usize::from(self.start), usize::from(self.head_len));
+        &mut self.store_mut()[start..start + len]
     }
 
     /// The pieces behind the head, in order.
@@ -104,10 +148,11 @@ impl Packet {
     /// are read here, and then not again.
     #[cold]
     pub fn pull_tail(&mut self) {
+        self.enlarge();
         let mut end = usize::from(self.start) + usize::from(self.head_len);
         for piece in &self.tail[..usize::from(self.tail_count)] {
             // `push_tail` keeps the frame below MAX_FRAME and `push_front` takes from the headroom: there is room.
-            let Some(room) = self.head.get_mut(end..end + piece.len()) else { return };
+            let Some(room) = self.large.get_mut(end..end + piece.len()) else { return };
             end += piece.read(room);
         }
         self.head_len += self.tail_len;
@@ -127,13 +172,14 @@ impl Packet {
     }
 
     pub(super) fn shape(&self) -> Shape {
-        let Self { start, head_len, tail_len, tail_count, .. } = *self;
-        Shape { start, head_len, tail_len, tail_count }
+        let Self { start, head_len, tail_len, tail_count, is_large, .. } = *self;
+        Shape { start, head_len, tail_len, tail_count, is_large }
     }
 
     pub(super) fn set_shape(&mut self, shape: Shape) {
-        let Shape { start, head_len, tail_len, tail_count } = shape;
-        (self.start, self.head_len, self.tail_len, self.tail_count) = (start, head_len, tail_len, tail_count);
+        let Shape { start, head_len, tail_len, tail_count, is_large } = shape;
+        (self.start, self.head_len, self.is_large) = (start, head_len, is_large);
+        (self.tail_len, self.tail_count) = (tail_len, tail_count);
     }
 
     /// Makes room for `count` bytes in front (their contents are undefined); false when the headroom is used up.
@@ -162,7 +208,10 @@ impl Packet {
         if self.tail_count > 0 || head_len >= len {
             return;
         }
-        if let Some(room) = self.head.get_mut(start + head_len..start + len) {
+        if start + len > SMALL {
+            self.enlarge();
+        }
+        if let Some(room) = self.store_mut().get_mut(start + head_len..start + len) {
             room.fill(0);
             self.head_len = len as u16;
         }
@@ -171,7 +220,7 @@ impl Packet {
     /// Fetches the head's first line for writing, ahead of use.
     #[inline(always)]
     pub fn prefetch(&self) {
-        crate::sys::cpu::prefetch(&self.head[HEADROOM]);
+        crate::sys::cpu::prefetch(&self.small[HEADROOM]);
     }
 
     /// Copies the whole frame to `to`; returns its length, or `None` when `to` is shorter.
@@ -189,6 +238,9 @@ impl Packet {
         Some(len)
     }
 }
+
+// See `SMALL`.
+const _: () = assert!(size_of::<Packet>() / 64 % 2 == 1);
 
 /// Up to [`BATCH`] packets of one burst, and the drops that the receiving queue noted meanwhile.
 ///

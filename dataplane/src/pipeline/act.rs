@@ -93,7 +93,14 @@ pub(super) fn all(ids: &Range<usize>) -> u32 {
 /// The set bits of `alive`, among `ids`.
 #[inline(always)]
 pub(super) fn each(alive: u32, ids: &Range<usize>) -> impl Iterator<Item = usize> + use<> {
-    ids.clone().filter(move |id| alive & 1 << id != 0)
+    let mut left = alive & all(ids);
+    std::iter::from_fn(move || {
+        let id = left.trailing_zeros() as usize;
+        (left != 0).then(|| {
+            left &= left - 1;
+            id
+        })
+    })
 }
 
 fn output(burst: &mut Burst, number: u32, alive: u32, ids: &Range<usize>) {

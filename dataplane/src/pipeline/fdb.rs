@@ -6,6 +6,7 @@
 //! taken from the port that holds the most, so a guest that invents addresses pushes out its own.
 //! Neighbours: `normal` looks up and learns, control shows, flushes, ages (as in OVS's `fdb/*`).
 
+use std::num::NonZeroU64;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,21 +18,19 @@ use crate::sys::cpu::prefetch;
 const WAYS: usize = 4;
 /// Slots inspected for a victim when the table is at its limit and the buckets at hand hold none.
 const VICTIM_SCAN: usize = 256;
-/// Bit 0 of a used slot's key.
-const VALID: u64 = 1;
 /// Bit of a slot's value: never aged, moved or evicted.
 const STATIC: u64 = 1 << 63;
 
-/// An address in its VLAN, as one word: MAC in the upper 48 bits, VLAN id above the valid bit.
+/// An address in its VLAN, as one word: MAC in the upper 48 bits, VLAN id below; the lowest bit is set, so that no key is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FdbKey(u64);
+pub struct FdbKey(NonZeroU64);
 
 impl FdbKey {
     /// From the MAC's bytes as a big-endian number in the lower 48 bits.
     #[inline(always)]
     #[must_use]
     pub const fn new(mac: u64, vlan: u16) -> Self {
-        Self(mac << 16 | (vlan as u64 & 0xfff) << 4 | VALID)
+        Self(NonZeroU64::new(mac << 16 | (vlan as u64 & 0xfff) << 4 | 1).expect("a bit is set"))
     }
 
     /// From a MAC.
@@ -44,27 +43,27 @@ impl FdbKey {
     #[inline(always)]
     #[must_use]
     pub const fn mac_bits(self) -> u64 {
-        self.0 >> 16
+        self.0.get() >> 16
     }
 
     /// The VLAN id.
     #[inline(always)]
     #[must_use]
     pub const fn vlan(self) -> u16 {
-        (self.0 >> 4) as u16 & 0xfff
+        (self.0.get() >> 4) as u16 & 0xfff
     }
 
     fn mac(self) -> Mac {
-        let bytes = self.0.to_be_bytes();
+        let bytes = self.0.get().to_be_bytes();
         [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]]
     }
 }
 
-/// A key and the buckets where it may lie: what [`Fdb::probe`] worked out, so that looking up does not do it again.
+/// A key and its hash: what [`Fdb::probe`] worked out, so that looking up does not do it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     key: FdbKey,
-    places: [u32; 2],
+    hash: u64,
 }
 
 impl Probe {
@@ -185,7 +184,9 @@ impl Fdb {
         used.sort_unstable_by_key(|&(_, value)| std::cmp::Reverse((value & STATIC, seen_of(value))));
         let mut book = new.book();
         for &(key, value) in used.iter().take(limit) {
-            new.put(&mut book, new.probe(FdbKey(key)), port_of(value), value);
+            if let Some(key) = NonZeroU64::new(key) {
+                new.put(&mut book, new.probe(FdbKey(key)), port_of(value), value);
+            }
         }
         let lost = used.len().saturating_sub(book.count) as u64;
         let stats = self.book().stats;
@@ -194,37 +195,39 @@ impl Fdb {
         new
     }
 
-    /// The two buckets where a key may lie; the seed keeps senders from aiming at one bucket.
-    #[inline(always)]
-    fn places(&self, key: FdbKey) -> [u32; 2] {
-        // Twice: after one multiplication, addresses that count up would still lie in a pattern.
-        let hash = fold(fold(key.0 ^ self.seed, self.factor) ^ self.seed, 0x9e37_79b9_7f4a_7c15);
-        let mask = (self.buckets.len() - 1) as u32;
-        [hash as u32 & mask, (hash >> 32) as u32 & mask]
-    }
-
-    /// Where to look for a key; its first line is on its way then.
+    /// Where to look for a key; its first line is on its way then. The seed keeps senders from aiming at one bucket.
     #[inline(always)]
     #[must_use]
     pub fn probe(&self, key: FdbKey) -> Probe {
-        let probe = Probe { key, places: self.places(key) };
-        prefetch(&self.buckets[probe.places[0] as usize]);
+        // Twice: after one multiplication, addresses that count up would still lie in a pattern.
+        let hash = fold(fold(key.0.get() ^ self.seed, self.factor) ^ self.seed, 0x9e37_79b9_7f4a_7c15);
+        let probe = Probe { key, hash };
+        prefetch(&self.buckets[self.place(probe, 0)]);
         probe
     }
 
+    /// The first or second of the two buckets where a key may lie.
     #[inline(always)]
-    fn find(&self, Probe { key, places }: Probe) -> Option<(&Slot, u64)> {
-        for place in places {
-            for slot in &self.buckets[place as usize].0 {
-                if slot.key.load(Ordering::Acquire) == key.0 {
-                    let value = slot.value.load(Ordering::Acquire);
-                    if slot.key.load(Ordering::Relaxed) == key.0 {
-                        return Some((slot, value));
-                    }
-                }
-            }
+    fn place(&self, probe: Probe, which: u32) -> usize {
+        (probe.hash >> (32 * which)) as u32 as usize & (self.buckets.len() - 1)
+    }
+
+    #[inline(always)]
+    fn find(&self, probe: Probe) -> Option<(&Slot, u64)> {
+        self.find_in(0, probe).or_else(|| self.find_in(1, probe))
+    }
+
+    /// Looks at all entries of one bucket before it decides: which of them it is follows no pattern that a CPU could predict.
+    #[inline(always)]
+    fn find_in(&self, which: u32, probe: Probe) -> Option<(&Slot, u64)> {
+        let (slots, key) = (&self.buckets[self.place(probe, which)].0, probe.key);
+        let mut at = WAYS;
+        for (way, slot) in slots.iter().enumerate() {
+            at = if slot.key.load(Ordering::Acquire) == key.0.get() { way } else { at };
         }
-        None
+        let slot = slots.get(at)?;
+        let value = slot.value.load(Ordering::Acquire);
+        (slot.key.load(Ordering::Relaxed) == key.0.get()).then_some((slot, value))
     }
 
     /// The port behind which this address was last seen.
@@ -234,17 +237,25 @@ impl Fdb {
         self.find(probe).map(|(_, value)| port_of(value))
     }
 
-    /// A packet from this address came in at `port`: learns, moves or refreshes. Costs one probe when nothing changed.
+    /// A packet from this address came in at `port`: learns, moves or refreshes. Costs one probe when nothing changed; true
+    /// when something may have.
     #[inline(always)]
-    pub fn learn(&self, probe: Probe, port: PortId, now_s: u32) {
-        match self.find(probe) {
-            Some((slot, old)) if port_of(old) == port => {
-                // Written once a second at most: the line stays shared between the workers.
-                if old & STATIC == 0 && seen_of(old) != now_s {
-                    let _ = slot.value.compare_exchange(old, value(port, now_s), Ordering::AcqRel, Ordering::Relaxed);
-                }
-            }
+    pub fn learn(&self, probe: Probe, port: PortId, now_s: u32) -> bool {
+        let found = self.find(probe);
+        let is_news = found.is_none_or(|(_, old)| old != value(port, now_s));
+        if is_news {
+            self.learn_news(probe, found, port, now_s);
+        }
+        is_news
+    }
+
+    fn learn_news(&self, probe: Probe, found: Option<(&Slot, u64)>, port: PortId, now_s: u32) {
+        match found {
             Some((_, old)) if old & STATIC != 0 => {}
+            // Once a second at most: the line stays shared between the workers.
+            Some((slot, old)) if port_of(old) == port => {
+                let _ = slot.value.compare_exchange(old, value(port, now_s), Ordering::AcqRel, Ordering::Relaxed);
+            }
             _ => self.learn_slowly(probe, port, now_s),
         }
     }
@@ -271,7 +282,7 @@ impl Fdb {
             }
             return true;
         }
-        let near = || probe.places.iter().flat_map(|&place| &self.buckets[place as usize].0);
+        let near = || [0, 1].into_iter().flat_map(|which| &self.buckets[self.place(probe, which)].0);
         let slot = match near().find(|slot| slot.key.load(Ordering::Relaxed) == 0) {
             Some(free) => (book.count < self.limit || self.evict_anywhere(book, port)).then_some(free),
             None => self.evict(book, near(), port),
@@ -281,7 +292,7 @@ impl Fdb {
             return false;
         };
         slot.value.store(new, Ordering::Release);
-        slot.key.store(probe.key.0, Ordering::Release);
+        slot.key.store(probe.key.0.get(), Ordering::Release);
         book.count += 1;
         book.per_port[usize::from(port.0)] += 1;
         book.stats.learned += 1;
@@ -378,9 +389,9 @@ impl Fdb {
 }
 
 fn entry(slot: &Slot, now_s: u32) -> Option<FdbEntry> {
-    let key = FdbKey(slot.key.load(Ordering::Acquire));
+    let key = NonZeroU64::new(slot.key.load(Ordering::Acquire)).map(FdbKey)?;
     let value = slot.value.load(Ordering::Acquire);
-    (key.0 != 0).then(|| FdbEntry {
+    Some(FdbEntry {
         vlan: key.vlan(),
         mac: key.mac(),
         port: port_of(value),
@@ -391,6 +402,10 @@ fn entry(slot: &Slot, now_s: u32) -> Option<FdbEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn learn(fdb: &Fdb, mac: u64, port: PortId, now_s: u32) {
+        fdb.learn(fdb.probe(FdbKey::new(mac, 0)), port, now_s);
+    }
 
     const A: PortId = PortId(1);
     const B: PortId = PortId(2);
@@ -410,9 +425,9 @@ mod tests {
     #[test]
     fn old_addresses_go_and_static_ones_stay_where_they_are() {
         let fdb = Fdb::new(16);
-        fdb.learn(fdb.probe(FdbKey::new(1, 0)), A, 10);
+        learn(&fdb, 1, A, 10);
         assert!(fdb.add_static([0, 0, 0, 0, 0, 2], 0, A));
-        fdb.learn(fdb.probe(FdbKey::new(2, 0)), B, 20);
+        learn(&fdb, 2, B, 20);
         assert_eq!(fdb.lookup(fdb.probe(FdbKey::new(2, 0))), Some(A), "static entries do not move");
         assert_eq!(fdb.age(309, 300), 0);
         assert_eq!(fdb.age(310, 300), 1);
@@ -433,7 +448,7 @@ mod tests {
     #[test]
     fn another_size_keeps_what_fits_static_and_fresh_addresses_first() {
         let fdb = Fdb::new(64);
-        (0..20).for_each(|mac| fdb.learn(fdb.probe(FdbKey::new(mac, 0)), A, 100 + mac as u32));
+        (0..20).for_each(|mac| learn(&fdb, mac, A, 100 + mac as u32));
         assert!(fdb.add_static([0, 0, 0, 0, 0, 99], 7, B));
         let larger = fdb.resized(1000);
         let sorted = |fdb: &Fdb| {
@@ -452,19 +467,19 @@ mod tests {
     #[test]
     fn who_invents_addresses_pushes_out_his_own() {
         let fdb = Fdb::new(64);
-        (0..4).for_each(|mac| fdb.learn(fdb.probe(FdbKey::new(mac, 0)), A, 1));
-        (1000..50_000).for_each(|mac| fdb.learn(fdb.probe(FdbKey::new(mac, 0)), B, 1));
+        (0..4).for_each(|mac| learn(&fdb, mac, A, 1));
+        (1000..50_000).for_each(|mac| learn(&fdb, mac, B, 1));
         (0..4).for_each(|mac| assert_eq!(fdb.lookup(fdb.probe(FdbKey::new(mac, 0))), Some(A), "{mac}"));
         assert_eq!(fdb.stats().current, 64);
         // A newcomer still finds a place.
-        fdb.learn(fdb.probe(FdbKey::new(77, 0)), PortId(3), 1);
+        learn(&fdb, 77, PortId(3), 1);
         assert_eq!(fdb.lookup(fdb.probe(FdbKey::new(77, 0))), Some(PortId(3)));
     }
 
     #[test]
     fn a_hundred_thousand_addresses_are_all_found() {
         let fdb = Fdb::new(131_072);
-        (0..100_000).for_each(|mac| fdb.learn(fdb.probe(FdbKey::new(mac, 0)), A, 1));
+        (0..100_000).for_each(|mac| learn(&fdb, mac, A, 1));
         let found = (0..100_000).filter(|&mac| fdb.lookup(fdb.probe(FdbKey::new(mac, 0))).is_some()).count();
         assert!(found >= 99_500, "two full buckets are rare: {found}");
     }

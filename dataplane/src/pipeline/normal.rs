@@ -29,17 +29,29 @@ fn is_group(mac: u64) -> bool {
     mac & 1 << 40 != 0
 }
 
+/// What a frame begins with: both addresses, the type, and the tag's id if there is one.
+type Start = [u8; 16];
+
+/// Of frames that are shorter too: a tag that is cut off is none.
 #[inline(always)]
 fn addresses(packet: &Packet) -> Option<Addresses> {
     let head = packet.head();
-    let (dst, src) = (head.first_chunk::<8>()?, head.get(6..)?.first_chunk::<8>()?);
-    let (dst, src) = (u64::from_be_bytes(*dst), u64::from_be_bytes(*src));
-    // `src` ends with the Ethernet type.
-    let tag = match src as u16 {
-        0x8100 | 0x88a8 => head.get(14..16).map(|tci| u16::from_be_bytes([tci[0] & 0x0f, tci[1]])),
+    if let Some(start) = head.first_chunk::<16>() {
+        return Some(addresses_in(start));
+    }
+    let mut start: Start = [0; 16];
+    start[..14].copy_from_slice(head.get(..14)?);
+    Some(Addresses { tag: None, ..addresses_in(&start) })
+}
+
+#[inline(always)]
+fn addresses_in(start: &Start) -> Addresses {
+    let word = u128::from_be_bytes(*start);
+    let tag = match (word >> 16) as u16 {
+        0x8100 | 0x88a8 => Some(word as u16 & 0x0fff),
         _ => None,
     };
-    Some(Addresses { dst: dst >> 16, src: src >> 16, tag })
+    Addresses { dst: (word >> 80) as u64, src: (word >> 32) as u64 & 0xffff_ffff_ffff, tag }
 }
 
 /// Source and destination of a packet, to be looked up.
@@ -54,38 +66,65 @@ pub(super) type Pairs = [Option<Pair>; BATCH];
 
 /// Forwards the packets in `alive`. `last`: no action follows, so a packet may be left in the form in which it went out.
 ///
-/// Packets of one flow mostly come together: a run with the same addresses is worked out, looked up and sent once.
+/// Packets of one flow mostly come together: a run with the same addresses is worked out and looked up once. Runs that leave
+/// through the same port are sent together.
 pub(super) fn forward(burst: &mut Burst, alive: u32, ids: &Range<usize>, last: bool) {
-    // First all addresses, so that their entries are on the way when the first is looked up.
-    let mut starts = 0u32;
-    let mut before = None;
-    for id in each(alive, ids) {
-        let start = burst.batch.packets()[id].head().first_chunk::<16>().copied();
-        if start.is_none() || start != before {
-            burst.pairs[id] = admit(burst, id);
-            starts |= 1 << id;
-            // Each packet that is refused is refused by itself.
-            before = start.filter(|_| burst.pairs[id].is_some());
-        }
-    }
+    let starts = find_runs(burst.batch.packets(), alive, ids);
+    find_pairs(burst, starts, alive, ids);
     let now_s = (burst.context.now_ms / 1000) as u32;
+    let learns = burst.ingress.id != NOWHERE;
+    // Where the run before went, as long as nothing was learned.
+    let mut known: Option<(FdbKey, Option<PortId>)> = None;
+    // Packets that wait to be sent to one port.
+    let mut waiting: Option<(PortId, Range<usize>)> = None;
     for first in each(starts, ids) {
         let Some(pair) = burst.pairs[first] else { continue };
-        if !is_group(pair.src.key().mac_bits()) && burst.ingress.id != NOWHERE {
-            burst.bridge.fdb.learn(pair.src, burst.ingress.id, now_s);
+        if learns && !is_group(pair.src.key().mac_bits()) && burst.bridge.fdb.learn(pair.src, burst.ingress.id, now_s) {
+            known = None;
         }
-        let target = find(burst, pair.dst);
+        let target = match known {
+            Some((key, target)) if key == pair.dst.key() => target,
+            _ => find(burst, pair.dst),
+        };
+        known = Some((pair.dst.key(), target));
         let run = run_from(first, starts | !alive, ids.end);
+        if let (Some(port), Some((before, all))) = (target, &mut waiting)
+            && port == *before
+            && all.end == first
+        {
+            all.end = run.end;
+            continue;
+        }
+        // In the order in which they came.
+        send(burst, waiting.take());
         match target {
             Some(port) if burst.bridge.ports.is_mute(port) => {
                 run.for_each(|id| burst.egress.note_drop(id, DropReason::PortConfig));
             }
-            Some(port) if run.len() > 1 && burst.bridge.ports.plain && port != burst.ingress.id => {
-                burst.egress.output_range(burst.context, burst.batch, run, port);
-            }
+            Some(port) if burst.bridge.ports.plain && port != burst.ingress.id => waiting = Some((port, run)),
             _ => run.for_each(|id| deliver(burst, id, pair.dst.key().vlan(), target, last)),
         }
     }
+    send(burst, waiting);
+}
+
+fn send(burst: &mut Burst, waiting: Option<(PortId, Range<usize>)>) {
+    if let Some((port, ids)) = waiting {
+        burst.egress.output_range(burst.context, burst.batch, ids, port);
+    }
+}
+
+/// A bit for each packet that begins a run of packets with the same addresses and tag.
+#[inline(always)]
+fn find_runs(packets: &[Packet], alive: u32, ids: &Range<usize>) -> u32 {
+    let mut starts = 0;
+    let mut before: Option<&Start> = None;
+    for id in each(alive, ids) {
+        let start = packets[id].head().first_chunk();
+        starts |= u32::from(start.is_none() || start != before) << id;
+        before = start;
+    }
+    starts
 }
 
 /// From `first` to the next index whose bit in `breaks` is set, or to `end`.
@@ -95,21 +134,38 @@ fn run_from(first: usize, breaks: u32, end: usize) -> Range<usize> {
     first..(first + 1 + behind.trailing_zeros() as usize).min(end)
 }
 
-/// Checks what a bridge must not forward; where to look for destination and source in the frame's VLAN.
+/// Works out where to look for the addresses of each run, all before the first is looked up: their entries are on the way
+/// then.
 #[inline(always)]
-fn admit(burst: &mut Burst, id: usize) -> Option<Pair> {
-    let Addresses { dst, src, tag } = addresses(&burst.batch.packets()[id])?;
+fn find_pairs(burst: &mut Burst, starts: u32, alive: u32, ids: &Range<usize>) {
+    let mut before: Option<Pair> = None;
+    for first in each(starts, ids) {
+        let fdb = &burst.bridge.fdb;
+        let pair = match admit(burst, first) {
+            Ok((dst, src)) => Some(match before {
+                Some(before) if before.dst.key() == dst => Pair { src: fdb.probe(src), ..before },
+                _ => Pair { dst: fdb.probe(dst), src: fdb.probe(src) },
+            }),
+            Err(refused) => {
+                run_from(first, starts | !alive, ids.end).for_each(|id| burst.egress.note_drop(id, refused));
+                None
+            }
+        };
+        (before, burst.pairs[first]) = (pair, pair);
+    }
+}
+
+/// Checks what a bridge must not forward; destination and source in the frame's VLAN.
+#[inline(always)]
+fn admit(burst: &Burst, id: usize) -> Result<(FdbKey, FdbKey), DropReason> {
+    // Receivers drop what is shorter than two addresses and a type.
+    let Addresses { dst, src, tag } = addresses(&burst.batch.packets()[id]).ok_or(DropReason::RuleDrop)?;
     if dst & !0xf == RESERVED {
-        burst.egress.note_drop(id, DropReason::Reserved);
-        return None;
+        return Err(DropReason::Reserved);
     }
     let vlan = if burst.bridge.ports.plain { Some(tag.unwrap_or(0)) } else { burst.ingress.vlan.ingress(tag) };
-    let Some(vlan) = vlan else {
-        burst.egress.note_drop(id, DropReason::VlanNotAllowed);
-        return None;
-    };
-    let fdb = &burst.bridge.fdb;
-    Some(Pair { dst: fdb.probe(FdbKey::new(dst, vlan)), src: fdb.probe(FdbKey::new(src, vlan)) })
+    let vlan = vlan.ok_or(DropReason::VlanNotAllowed)?;
+    Ok((FdbKey::new(dst, vlan), FdbKey::new(src, vlan)))
 }
 
 /// The port behind which the destination is; `None` when it is to be flooded.

@@ -22,7 +22,7 @@ impl RxQueue for TapRx {
             // Nothing there, or the netdev is down: the same to us.
             let Ok(len) = self.0.read(packet.reset(MAX_FRAME)) else { break };
             if (MIN_FRAME..MAX_FRAME).contains(&len) {
-                packet.reset(len);
+                packet.truncate(len);
                 batch.push();
             } else {
                 tally.drop(if len < MIN_FRAME { DropReason::Runt } else { DropReason::Giant });

@@ -35,11 +35,12 @@ impl<'p> Gather<'p> {
         }
         self.len += piece.len() as u64;
         if self.copied.is_none() && self.count == PIECES {
-            self.copied = Some(self.copy_pieces(0));
+            // How long it will be is not known yet.
+            self.copied = Some(self.copy_pieces(MAX_FRAME));
         }
         match &mut self.copied {
             // What exceeds the limit is only counted.
-            Some(at) => *at += piece.read(&mut self.packet.reset(MAX_FRAME)[*at..]),
+            Some(at) => *at += piece.read(&mut self.packet.head_mut()[*at..]),
             None => {
                 self.pieces[self.count] = piece;
                 self.count += 1;
@@ -47,9 +48,10 @@ impl<'p> Gather<'p> {
         }
     }
 
-    /// Copies the remembered pieces to the front of the head, at most [`MAX_FRAME`] bytes; returns how many.
-    fn copy_pieces(&mut self, mut at: usize) -> usize {
-        let head = self.packet.reset(MAX_FRAME);
+    /// Copies the remembered pieces to the front of a head of `len` bytes, as far as it goes; returns how many.
+    fn copy_pieces(&mut self, len: usize) -> usize {
+        let head = self.packet.reset(len);
+        let mut at = 0;
         for piece in &self.pieces[..self.count] {
             at += piece.read(&mut head[at..]);
         }
@@ -65,12 +67,10 @@ impl<'p> Gather<'p> {
             return Err(DropReason::Giant);
         }
         let len = self.len as usize;
-        if self.copied.is_none() && (len <= WHOLE_FRAME || !self.split()) {
-            self.copy_pieces(0);
-            self.copied = Some(len);
-        }
         if self.copied.is_some() {
-            self.packet.reset(len);
+            self.packet.truncate(len);
+        } else if len <= WHOLE_FRAME || !self.split() {
+            self.copy_pieces(len);
         }
         Ok(())
     }

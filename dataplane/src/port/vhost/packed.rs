@@ -8,7 +8,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::engine::{Chain, Engine, IndirectTable, Walk, flag, passed, pieces};
 use super::{RingError, RingFaultKind, RingSetup};
-use crate::mem::{Area, Lookup, Slots, Span};
+use crate::mem::{Area, Lookup, Slot, Span, Table};
 use crate::packet::BATCH;
 
 /// Descriptor flags: equal to the driver's wrap counter and unlike the device's when available, both alike when used.
@@ -37,10 +37,13 @@ impl Position {
         }
     }
 
-    /// What marks a descriptor here as used, in its second word.
+    /// What marks a descriptor as used on every other lap, in its second word; on the others these bits are zero.
+    const USED_BITS: u64 = ((AVAIL | USED) as u64) << 48;
+
+    /// What marks a descriptor here as used.
     #[inline(always)]
     fn used_bits(self) -> u64 {
-        if self.wrap { u64::from(AVAIL | USED) << 48 } else { 0 }
+        if self.wrap { Self::USED_BITS } else { 0 }
     }
 
     /// As in SET_VRING_BASE and in event areas: index in 15 bits, wrap counter above.
@@ -49,33 +52,29 @@ impl Position {
     }
 }
 
-/// A buffer to go back: its used descriptor's second word without flags for availability, and how far to skip.
-#[derive(Clone, Copy, Debug, Default)]
-struct Done {
-    word: u64,
-    count: u16,
-}
-
-impl Done {
-    /// A used descriptor says WRITE when something was written (2.8.7).
-    #[inline(always)]
-    fn new(len: u32, id: u16, count: u16) -> Self {
-        let flags = if len > 0 { flag::WRITE } else { 0 };
-        Self { word: u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48, count }
-    }
+/// The second word of a used descriptor, but for the bits that mark it as used. It says WRITE when something was written
+/// (2.8.7).
+#[inline(always)]
+fn used_word(len: u32, id: u16) -> u64 {
+    let flags = if len > 0 { flag::WRITE } else { 0 };
+    u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48
 }
 
 pub(super) struct Packed {
-    ring: Slots,
+    ring: Table<Slot>,
     driver: Area,
     device: Area,
     size: u16,
     /// The next descriptor to take, and the next to be given back.
     next: Position,
     used: Position,
-    /// Completed since the last publish: the descriptors themselves are only overwritten then. Room for the whole ring.
-    done: Box<[Done]>,
+    /// Completed since the last publish, as [`used_word`]s: the descriptors themselves are only overwritten then. Room for the
+    /// whole ring.
+    done: Box<[u64]>,
     done_count: usize,
+    /// How many descriptors each of them takes, known only when some buffer took more than one.
+    skips: Box<[u16]>,
+    has_skips: bool,
     /// Descriptors taken since the last publish. Never more than the ring has, whatever the guest writes meanwhile.
     taken: u16,
     /// See [`super::split::Split`].
@@ -105,47 +104,101 @@ impl Packed {
         if wrap { AVAIL } else { USED }
     }
 
-    #[inline(always)]
     fn push_done(&mut self, len: u32, id: u16, count: u16) {
-        if self.one_entry && self.done_count == 1 {
-            // The id of the last buffer, and a skip over all (2.8.20).
-            self.done[0] = Done::new(0, id, self.done[0].count + count);
+        if self.one_entry {
+            self.join_done(id, count);
             return;
         }
-        self.done[self.done_count] = Done::new(len, id, count);
+        if count != 1 && !self.has_skips {
+            self.has_skips = true;
+            self.skips[..self.done_count].fill(1);
+        }
+        self.done[self.done_count] = used_word(len, id);
+        if self.has_skips {
+            self.skips[self.done_count] = count;
+        }
         self.done_count += 1;
+    }
+
+    /// One used descriptor for all: the id of the last buffer, and a skip over all (2.8.20).
+    fn join_done(&mut self, last_id: u16, count: u16) {
+        let before = if self.done_count > 0 { self.skips[0] } else { 0 };
+        (self.done_count, self.has_skips) = (1, true);
+        (self.done[0], self.skips[0]) = (used_word(0, last_id), before + count);
     }
 
     /// As [`claim`](Engine::claim), with no more `spans` than descriptors are left before the ring's end.
     #[inline(always)]
-    fn claim_run<const WRITE: bool>(&mut self, spans: &mut [Span], take: impl Fn(usize, Span) -> Option<u32>) -> usize {
+    fn claim_run<const WRITE: bool>(
+        &mut self,
+        spans: &mut [Span],
+        mut take: impl FnMut(usize, Span) -> Option<u32>,
+    ) -> usize {
         let simple = Self::available_bits(self.next.wrap) | if WRITE { flag::WRITE } else { 0 };
-        let first = usize::from(self.next.index);
-        let (mut count, mut last_id) = (0, 0);
-        for (slot, done) in spans.iter_mut().zip(&mut self.done[self.done_count..]) {
+        let written = if WRITE { u64::from(flag::WRITE) << 48 } else { 0 };
+        let slots = self.ring.run(usize::from(self.next.index), spans.len());
+        let done = &mut self.done[self.done_count..];
+        let mut count = 0;
+        for ((place, slot), done) in spans.iter_mut().zip(slots).zip(done) {
             // Acquire: address and buffer are read after the flags that made them available (2.8.6).
-            let Some(high) = self.ring.high(first + count, Ordering::Acquire) else { break };
-            if flags_of(high) != simple || id_of(high) >= self.size {
+            let high = slot.high(Ordering::Acquire);
+            // Flags and id at once: what is left of them is the id when the flags are these, and more than any id otherwise.
+            let id = ((high >> 32) as u32).wrapping_sub(u32::from(simple) << 16);
+            if id >= u32::from(self.size) {
                 break;
             }
-            let Some(low) = self.ring.low(first + count) else { break };
-            let Some(span) = self.memory.whole(low, high as u32) else { break };
+            let Some(span) = self.memory.whole(slot.low(), high as u32) else { break };
             let Some(len) = take(count, span) else { break };
-            *slot = span;
-            last_id = id_of(high);
-            *done = Done::new(len, last_id, 1);
+            *place = span;
+            *done = written | u64::from(id) << 32 | u64::from(len);
             count += 1;
         }
         if count > 0 {
-            if self.one_entry {
-                self.push_done(0, last_id, count as u16);
-            } else {
-                self.done_count += count;
-            }
-            self.next.advance(count as u16, self.size);
-            self.taken += count as u16;
+            self.took(count as u16);
         }
         count
+    }
+
+    /// So many single descriptors were taken, and stand behind those completed.
+    #[inline(always)]
+    fn took(&mut self, count: u16) {
+        let (first, end) = (self.done_count, self.done_count + usize::from(count));
+        if self.one_entry {
+            self.join_done(id_of(self.done[end - 1]), count);
+        } else {
+            if self.has_skips {
+                self.skips[first..end].fill(1);
+            }
+            self.done_count = end;
+        }
+        self.next.advance(count, self.size);
+        self.taken += count;
+    }
+
+    /// Writes all used descriptors but the first, where each buffer took one.
+    #[inline(always)]
+    fn publish_singles(&mut self) {
+        let (first, bits) = (usize::from(self.used.index), self.used.used_bits());
+        let done = &self.done[..self.done_count];
+        let (before, behind) = done.split_at(done.len().min(usize::from(self.size) - first));
+        for (slot, word) in self.ring.run(first, before.len())[1..].iter().zip(&before[1..]) {
+            slot.set_high(word | bits, Ordering::Relaxed);
+        }
+        let bits = bits ^ Position::USED_BITS;
+        for (slot, word) in self.ring.run(0, behind.len()).iter().zip(behind) {
+            slot.set_high(word | bits, Ordering::Relaxed);
+        }
+        self.used.advance(done.len() as u16, self.size);
+    }
+
+    /// The same where some took several.
+    fn publish_others(&mut self) {
+        for nth in 0..self.done_count {
+            if let Some(slot) = self.ring.all().get(usize::from(self.used.index)).filter(|_| nth > 0) {
+                slot.set_high(self.done[nth] | self.used.used_bits(), Ordering::Relaxed);
+            }
+            self.used.advance(self.skips[nth], self.size);
+        }
     }
 
     /// Walks an indirect table; its entries follow each other and only their direction counts (2.8.8).
@@ -220,14 +273,16 @@ impl Engine for Packed {
             return Err(RingError::Base { base: setup.base, size: setup.size });
         }
         Ok(Self {
-            ring: Slots::new(&ring).ok_or(misaligned)?,
+            ring: Table::new(&ring, 0, usize::from(setup.size)).ok_or(misaligned)?,
             driver,
             device,
             size: setup.size,
             next,
             used: next,
-            done: vec![Done::default(); usize::from(setup.size).max(BATCH)].into(),
+            done: vec![0; usize::from(setup.size).max(BATCH)].into(),
             done_count: 0,
+            skips: vec![0; usize::from(setup.size).max(BATCH)].into(),
+            has_skips: false,
             taken: 0,
             first: true,
             one_entry,
@@ -250,12 +305,12 @@ impl Engine for Packed {
     fn claim<const WRITE: bool>(
         &mut self,
         spans: &mut [Span],
-        take: impl Fn(usize, Span) -> Option<u32>,
+        mut take: impl FnMut(usize, Span) -> Option<u32>,
     ) -> Result<usize, RingFaultKind> {
         let wanted = spans.len().min(usize::from(self.size - self.taken));
         let to_end = wanted.min(usize::from(self.size - self.next.index));
         let (before, behind) = spans[..wanted].split_at_mut(to_end);
-        let mut count = self.claim_run::<WRITE>(before, &take);
+        let mut count = self.claim_run::<WRITE>(before, &mut take);
         if count == to_end && !behind.is_empty() {
             count += self.claim_run::<WRITE>(behind, |place, span| take(to_end + place, span));
         }
@@ -274,11 +329,10 @@ impl Engine for Packed {
         let mut at = self.next;
         for count in 1..=most {
             walk.step()?;
-            let index = usize::from(at.index);
+            let slot = self.ring.all().get(usize::from(at.index)).ok_or(RingFaultKind::DescriptorIndex)?;
             // Acquire: as in `claim`. The driver makes the first descriptor of a chain available last (2.8.6), so the
             // others need no look at their availability.
-            let high = self.ring.high(index, Ordering::Acquire).ok_or(RingFaultKind::DescriptorIndex)?;
-            let low = self.ring.low(index).ok_or(RingFaultKind::DescriptorIndex)?;
+            let (high, low) = (slot.high(Ordering::Acquire), slot.low());
             if flags_of(high) & flag::INDIRECT != 0 {
                 if !self.indirect || count > 1 || flags_of(high) & flag::NEXT != 0 {
                     return Err(RingFaultKind::UnexpectedIndirect);
@@ -320,18 +374,16 @@ impl Engine for Packed {
             return false;
         }
         let old = self.used;
-        let (first, others) = (self.done[0], &self.done[1..self.done_count]);
-        let mut at = old;
-        at.advance(first.count, self.size);
-        for done in others {
-            self.ring.set_high(usize::from(at.index), done.word | at.used_bits(), Ordering::Relaxed);
-            at.advance(done.count, self.size);
-        }
-        self.used = at;
-        (self.done_count, self.taken) = (0, 0);
         // The driver looks at the first descriptor only, until it is used: written last, it shows all of them at once.
-        // Release: the others, and what was written into the buffers, are visible before it (2.8.6).
-        self.ring.set_high(usize::from(old.index), first.word | old.used_bits(), Ordering::Release);
+        match self.has_skips {
+            false => self.publish_singles(),
+            true => self.publish_others(),
+        }
+        (self.done_count, self.taken, self.has_skips) = (0, 0, false);
+        if let Some(slot) = self.ring.all().get(usize::from(old.index)) {
+            // Release: the others, and what was written into the buffers, are visible before it (2.8.6).
+            slot.set_high(self.done[0] | old.used_bits(), Ordering::Release);
+        }
         if !self.can_call {
             return false;
         }
@@ -347,7 +399,7 @@ impl Engine for Packed {
     }
 
     fn is_ready(&self) -> bool {
-        let Some(high) = self.ring.high(usize::from(self.next.index), Ordering::Acquire) else { return false };
-        flags_of(high) & (AVAIL | USED) == Self::available_bits(self.next.wrap)
+        let Some(slot) = self.ring.all().get(usize::from(self.next.index)) else { return false };
+        flags_of(slot.high(Ordering::Acquire)) & (AVAIL | USED) == Self::available_bits(self.next.wrap)
     }
 }

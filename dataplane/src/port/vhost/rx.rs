@@ -164,12 +164,12 @@ impl<E: Engine> Rx<E> {
 #[inline(always)]
 fn copy_simple(spans: &[Span], header_len: usize, batch: &mut PacketBatch) {
     for (span, packet) in spans.iter().zip(batch.free_slots()) {
-        let frame = span.slice(header_len, MAX_FRAME);
+        let frame = span.behind(header_len);
         if frame.len() <= WHOLE_FRAME {
             frame.read(packet.reset(frame.len()));
         } else {
             frame.read(packet.reset(SPLIT_HEAD));
-            packet.push_tail(frame.slice(SPLIT_HEAD, MAX_FRAME));
+            packet.push_tail(frame.behind(SPLIT_HEAD));
         }
     }
     batch.push_many(spans.len());

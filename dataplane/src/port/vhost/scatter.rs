@@ -20,11 +20,20 @@ pub(super) fn write_simple(span: &Span, header_len: usize, packet: &Packet) {
     } else {
         span.write_if_different::<BUFFERS_AT>(&[0; BUFFERS_AT]);
     }
+    match packet.short() {
+        Some(frame) => span.write_at(header_len, frame),
+        None => write_long(span, header_len, packet),
+    }
+}
+
+/// Head and tail behind the header.
+#[inline(never)]
+fn write_long(span: &Span, header_len: usize, packet: &Packet) {
     let head = packet.head();
-    span.slice(header_len, span.len()).write(head);
-    let mut at = header_len + head.len();
+    span.write_at(header_len, head);
+    let mut rest = span.behind(header_len + head.len());
     for piece in packet.tail() {
-        at += span.slice(at, span.len()).copy_from(piece);
+        rest = rest.behind(rest.copy_from(piece));
     }
 }
 

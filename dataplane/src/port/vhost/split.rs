@@ -4,11 +4,11 @@
 //! Used entries are written where they belong as soon as a buffer is completed: the driver does not look at them before
 //! the used index says so. Neighbours: `rx` and `tx`.
 
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 use super::engine::{Chain, Engine, IndirectTable, Walk, flag, passed, pieces};
 use super::{RingError, RingFaultKind, RingSetup};
-use crate::mem::{Area, Lookup, Slots, Span};
+use crate::mem::{Area, Lookup, Slot, Span, Table, UsedEntry};
 
 /// Offsets in the available and used rings: flags, index, entries.
 const FLAGS: usize = 0;
@@ -22,9 +22,12 @@ const NO_INTERRUPT: u16 = 1;
 const NO_NOTIFY: u16 = 1;
 
 pub(super) struct Split {
-    table: Slots,
+    table: Table<Slot>,
+    /// The available and the used ring, and their entries.
     avail: Area,
+    heads: Table<AtomicU16>,
     used: Area,
+    entries: Table<UsedEntry>,
     size: u16,
     /// The next available entry to take, and the available index as loaded last.
     next: u16,
@@ -70,16 +73,13 @@ impl Split {
 
     #[inline(always)]
     fn load(&self, index: u16) -> Result<Desc, RingFaultKind> {
-        let index = usize::from(index);
-        let (Some(low), Some(high)) = (self.table.low(index), self.table.high(index, Ordering::Relaxed)) else {
-            return Err(RingFaultKind::DescriptorIndex);
-        };
-        Ok(Desc::new(low, high))
+        let slot = self.table.all().get(usize::from(index)).ok_or(RingFaultKind::DescriptorIndex)?;
+        Ok(Desc::new(slot.low(), slot.high(Ordering::Relaxed)))
     }
 
     #[inline(always)]
     fn head(&self, position: u16) -> u16 {
-        self.avail.load_u16(ENTRIES + 2 * self.slot(position), Ordering::Relaxed)
+        self.heads.all()[self.slot(position)].load(Ordering::Relaxed)
     }
 
     /// Buffers that can be taken; loads the available index when fewer than `wanted` are known.
@@ -99,16 +99,44 @@ impl Split {
         Ok(usize::from(count.min(self.size.saturating_sub(taken))))
     }
 
-    /// A line that is already right is not dirtied: traffic of one size often repeats the entries of the last lap.
     #[inline(always)]
-    fn put_used(&mut self, position: u16, id: u16, len: u32) {
-        let offset = ENTRIES + USED_ENTRY * self.slot(position);
-        if self.used.load_u32(offset, Ordering::Relaxed) != u32::from(id)
-            || self.used.load_u32(offset + 4, Ordering::Relaxed) != len
-        {
-            self.used.store_u32(offset, u32::from(id), Ordering::Relaxed);
-            self.used.store_u32(offset + 4, len, Ordering::Relaxed);
+    fn put_used(&self, position: u16, id: u16, len: u32) {
+        self.entries.all()[self.slot(position)].put(u32::from(id), len);
+    }
+
+    /// As [`claim`](Engine::claim), for buffers that are known to be available, as far as both rings go without a wrap.
+    #[inline(always)]
+    fn claim_run<const WRITE: bool>(
+        &mut self,
+        spans: &mut [Span],
+        mut take: impl FnMut(usize, Span) -> Option<u32>,
+    ) -> usize {
+        let simple = if WRITE { flag::WRITE } else { 0 };
+        let heads = self.heads.run(self.slot(self.next), spans.len());
+        let entries = self.entries.run(self.slot(self.used_next), heads.len());
+        let table = self.table.all();
+        let mut count = 0;
+        for ((place, head), entry) in spans.iter_mut().zip(heads).zip(entries) {
+            let id = head.load(Ordering::Relaxed);
+            let Some(slot) = table.get(usize::from(id)) else { break };
+            let high = slot.high(Ordering::Relaxed);
+            // The flags; what follows them has no meaning without NEXT.
+            if (high >> 32) as u16 != simple {
+                break;
+            }
+            let Some(span) = self.memory.whole(slot.low(), high as u32) else { break };
+            let Some(len) = take(count, span) else { break };
+            *place = span;
+            if self.one_entry {
+                self.last_id = id;
+            } else {
+                entry.put(u32::from(id), len);
+            }
+            count += 1;
         }
+        self.next = self.next.wrapping_add(count as u16);
+        self.used_next = self.used_next.wrapping_add(count as u16);
+        count
     }
 
     fn walk_table<const WRITE: bool>(
@@ -163,13 +191,15 @@ impl Engine for Split {
         let table = setup.area("descriptor table", setup.desc, 16 * size, 16)?;
         let avail = setup.area("available ring", setup.driver, ENTRIES + 2 * size + 2, 2)?;
         let used = setup.area("used ring", setup.device, ENTRIES + USED_ENTRY * size + 2, 4)?;
-        let misaligned = RingError::Misaligned { area: "descriptor table", address: setup.desc, align: 16 };
+        let misaligned = |area, address, align| RingError::Misaligned { area, address, align };
         // The used ring itself knows how far the driver was told, even when a switch died before it could say so.
         let published = used.load_u16(INDEX, Ordering::Relaxed);
         let next = setup.base as u16;
         Ok(Self {
-            table: Slots::new(&table).ok_or(misaligned)?,
+            table: Table::new(&table, 0, size).ok_or(misaligned("descriptor table", setup.desc, 16))?,
+            heads: Table::new(&avail, ENTRIES, size).ok_or(misaligned("available ring", setup.driver, 2))?,
             avail,
+            entries: Table::new(&used, ENTRIES, size).ok_or(misaligned("used ring", setup.device, 4))?,
             used,
             size: setup.size,
             next,
@@ -199,29 +229,21 @@ impl Engine for Split {
     fn claim<const WRITE: bool>(
         &mut self,
         spans: &mut [Span],
-        take: impl Fn(usize, Span) -> Option<u32>,
+        mut take: impl FnMut(usize, Span) -> Option<u32>,
     ) -> Result<usize, RingFaultKind> {
         let wanted = self.available(spans.len())?.min(spans.len());
         let mut count = 0;
-        for (place, slot) in spans[..wanted].iter_mut().enumerate() {
-            let id = self.head(self.next.wrapping_add(count));
-            let Ok(desc) = self.load(id) else { break };
-            if desc.flags != if WRITE { flag::WRITE } else { 0 } {
+        while count < wanted {
+            let rest = &mut spans[count..wanted];
+            let to_end = usize::from(self.size) - self.slot(self.next).max(self.slot(self.used_next));
+            let run = rest.len().min(to_end);
+            let found = self.claim_run::<WRITE>(&mut rest[..run], |place, span| take(count + place, span));
+            count += found;
+            if found < run {
                 break;
             }
-            let Some(span) = self.memory.whole(desc.address, desc.len) else { break };
-            let Some(len) = take(place, span) else { break };
-            *slot = span;
-            if self.one_entry {
-                self.last_id = id;
-            } else {
-                self.put_used(self.used_next.wrapping_add(count), id, len);
-            }
-            count += 1;
         }
-        self.next = self.next.wrapping_add(count);
-        self.used_next = self.used_next.wrapping_add(count);
-        Ok(usize::from(count))
+        Ok(count)
     }
 
     fn chain<const WRITE: bool>(

@@ -92,17 +92,20 @@ impl<E: Engine> Tx<E> {
     #[inline(always)]
     fn send_simple(&mut self, packets: &[Packet], ids: &[u8]) -> Result<(usize, usize), RingFaultKind> {
         let header_len = self.header_len;
-        let count = self.engine.claim::<true>(&mut self.spans[..ids.len()], |place, span| {
-            span.prefetch_at(0);
-            span.prefetch_write_at(header_len);
-            let needed = header_len + packets[usize::from(ids[place])].len();
-            (needed <= span.len()).then_some(needed as u32)
-        })?;
         let mut bytes = 0;
+        let count = self.engine.claim::<true>(&mut self.spans[..ids.len()], |place, span| {
+            span.prefetch_write_at(header_len);
+            // Where the header lies in a line of its own, it is only read, see `write_simple`.
+            span.prefetch_at(0);
+            let len = packets[usize::from(ids[place])].len();
+            let needed = header_len + len;
+            (needed <= span.len()).then(|| {
+                bytes += len;
+                needed as u32
+            })
+        })?;
         for (span, &id) in self.spans[..count].iter().zip(ids) {
-            let packet = &packets[usize::from(id)];
-            write_simple(span, header_len, packet);
-            bytes += packet.len();
+            write_simple(span, header_len, &packets[usize::from(id)]);
         }
         Ok((count, bytes))
     }
