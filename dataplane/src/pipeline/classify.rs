@@ -1,14 +1,17 @@
 //! Classify: which rule decides each packet of a batch.
 //!
-//! Tiers: one verdict for all traffic of the port, when no rule looks at anything else; the exact cache, keyed by only
+//! Tiers: frames whose verdict is known by where they are sorted to; one verdict for all traffic of the port, when no rule looks at anything else; the exact cache, keyed by only
 //! the fields that some rule looks at; a walk through the tables, within the port's budget.
 //! Trust: packets choose keys. A sender of ever new keys fills the cache with them and pays for walks, up to its budget.
+
+use std::ops::Range;
 
 use super::cache::{FlowCache, Verdict};
 use super::parse::{Depth, parse, reach_headers};
 use super::path::{Paths, Step};
 use super::record::judge;
 use super::snapshot::{BridgeView, PortEntry};
+use super::sort::{Holds, SortEntry, Stage};
 use super::walk::Room;
 use crate::flow::{Field, FlowKey, PackedKey};
 use crate::packet::{BATCH, PacketBatch};
@@ -21,6 +24,8 @@ pub(super) const WALK_BUDGET: u32 = 4096;
 /// How verdicts were found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lookups {
+    /// Packets whose verdict holds for all that are sorted as they are.
+    pub sorted_hits: u64,
     /// Packets whose verdict holds for all traffic of their port.
     pub port_hits: u64,
     /// Packets found in the cache.
@@ -72,6 +77,7 @@ pub(super) struct Workshop {
 /// One worker's classifier.
 pub(super) struct Classifier {
     caches: Vec<Option<BridgeCache>>,
+    stage: Stage,
     ports: Box<[Option<PortVerdict>]>,
     keys: Box<[FlowKey; BATCH]>,
     packed: Box<[PackedKey; BATCH]>,
@@ -86,6 +92,7 @@ impl Default for Classifier {
     fn default() -> Self {
         Self {
             caches: Vec::new(),
+            stage: Stage::default(),
             ports: vec![None; MAX_PORTS].into(),
             keys: Box::default(),
             packed: Box::default(),
@@ -111,22 +118,71 @@ impl Classifier {
         bridge: &BridgeView,
         ingress: &PortEntry,
         batch: &mut PacketBatch,
+        lane: usize,
         verdicts: &mut [Verdict; BATCH],
     ) {
         self.lookups = Lookups::default();
         self.budget = WALK_BUDGET;
+        // Never missing in practice, here and below: a bridge's cache arrives before the bridge does.
+        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return };
+        // Once for a batch: the paths that its first verdicts name must not go before they are run.
+        own.refresh(bridge);
+        let count = batch.len();
+        if bridge.sorted.seats(ingress.id).is_none() {
+            self.classify_range(bridge, ingress, batch, verdicts, 0..count);
+            return;
+        }
+        let mut rest = self.sort(bridge, ingress, batch, lane, verdicts);
+        self.lookups.sorted_hits = (count as u32 - rest.count_ones()).into();
+        while rest != 0 {
+            let first = rest.trailing_zeros();
+            let end = first + (rest >> first).trailing_ones();
+            self.classify_range(bridge, ingress, batch, verdicts, first as usize..end as usize);
+            rest &= (u64::MAX << end) as u32;
+        }
+    }
+
+    /// Returns a bit for each packet that is not sorted.
+    fn sort(
+        &mut self,
+        bridge: &BridgeView,
+        ingress: &PortEntry,
+        batch: &PacketBatch,
+        lane: usize,
+        verdicts: &mut [Verdict; BATCH],
+    ) -> u32 {
+        let all = ((1u64 << batch.len()) - 1) as u32;
+        let Some(seats) = bridge.sorted.seats(ingress.id) else { return all };
+        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return all };
+        let (workshop, budget) = (&mut self.workshop, &mut self.budget);
+        let verdict = |stage: &mut Stage, entry: &SortEntry| {
+            let holds =
+                Holds { entry: entry.number(), version: bridge.version, generation: own.cache.paths.generation() };
+            let paths = &mut own.cache.paths;
+            stage.verdict(holds, || judge(bridge, entry.key(), paths, workshop, budget, &mut own.full))
+        };
+        self.stage.sort((&bridge.sorted, seats), batch.packets(), lane, verdicts, verdict)
+    }
+
+    #[inline(always)]
+    fn classify_range(
+        &mut self,
+        bridge: &BridgeView,
+        ingress: &PortEntry,
+        batch: &mut PacketBatch,
+        verdicts: &mut [Verdict; BATCH],
+        ids: Range<usize>,
+    ) {
         if bridge.only_port {
-            self.lookups.port_hits = batch.len() as u64;
-            verdicts[..batch.len()].fill(self.port_verdict(bridge, ingress));
+            self.lookups.port_hits += ids.len() as u64;
+            verdicts[ids].fill(self.port_verdict(bridge, ingress));
         } else {
-            self.look_up(bridge, ingress, batch, verdicts);
+            self.look_up(bridge, ingress, batch, verdicts, ids);
         }
     }
 
     fn port_verdict(&mut self, bridge: &BridgeView, ingress: &PortEntry) -> Verdict {
-        // Never missing in practice, here and below: a bridge's cache arrives before the bridge does.
         let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return Verdict::UNKNOWN };
-        own.refresh(bridge);
         let PortId(place) = ingress.id;
         let generation = own.cache.paths.generation();
         match self.ports[usize::from(place)] {
@@ -154,20 +210,20 @@ impl Classifier {
         ingress: &PortEntry,
         batch: &mut PacketBatch,
         verdicts: &mut [Verdict; BATCH],
+        ids: Range<usize>,
     ) {
-        let count = batch.len();
         let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return };
-        own.refresh(bridge);
-        for (id, packet) in batch.packets_mut().iter_mut().enumerate() {
+        for id in ids.clone() {
+            let packet = &mut batch.packets_mut()[id];
             if bridge.depth >= Depth::Network {
                 reach_headers(packet);
             }
             parse(packet, ingress.number, bridge.depth, &mut self.keys[id]);
             self.hashes[id] = own.cache.shape().pack_into(&self.keys[id], &mut self.packed[id]);
         }
-        let (hashes, packed) = (&self.hashes[..count], &self.packed[..count]);
-        own.cache.probe_batch(hashes, packed, &mut verdicts[..count]);
-        for id in 0..count {
+        let (hashes, packed) = (&self.hashes, &self.packed);
+        own.cache.probe_batch(&hashes[ids.clone()], &packed[ids.clone()], &mut verdicts[ids.clone()]);
+        for id in ids {
             if verdicts[id].is_known() {
                 self.lookups.cache_hits += 1;
                 continue;
