@@ -273,7 +273,8 @@ fn any_text(random: &mut Random) -> String {
     let mut matches = Vec::new();
     for _ in 0..random.of(&[0, 0, 1, 1, 2]) {
         // The first ones are what entries know.
-        matches.push(random.of(if random.chance(2) { &MATCHES[..5] } else { MATCHES }));
+        let some = if random.chance(2) { &MATCHES[..5] } else { MATCHES };
+        matches.push(random.of(some));
     }
     let leads_back = |text: &str| match table {
         0 => false,
