@@ -395,7 +395,7 @@ fn assert_same(switches: &[TestSwitch; 2], seed: u64) {
 #[test]
 fn with_and_without_a_sort_table_the_switch_does_the_same() {
     let (mut sorted, mut unsorted, mut uniform, mut seen) = (0, 0, 0, 0);
-    for seed in 0..4000 {
+    for seed in 0..1500 {
         let mut random = Random(seed * 7919 + 1);
         let mut switches = [TestSwitch::new(4), TestSwitch::new(4)];
         let pools = [pool(0, 2, 5, &[0, 7], &[1, 4]), pool(1, 3, 6, &[0, 7], &[1, 4])];
@@ -440,5 +440,5 @@ fn with_and_without_a_sort_table_the_switch_does_the_same() {
         switches[0].assert_accounted();
     }
     eprintln!("{sorted} sorted, {unsorted} not; {uniform} of {seen} entries uniform at the end");
-    assert!(sorted > 100_000 && unsorted > 100_000, "{sorted} sorted, {unsorted} not: nothing was compared");
+    assert!(sorted > 50_000 && unsorted > 50_000, "{sorted} sorted, {unsorted} not: nothing was compared");
 }

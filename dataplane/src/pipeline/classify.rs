@@ -11,10 +11,10 @@ use super::parse::{Depth, parse, reach_headers};
 use super::path::{Paths, Step};
 use super::record::judge;
 use super::snapshot::{BridgeView, PortEntry};
-use super::sort::{Holds, SortEntry, Stage};
+use super::sort::{Holds, Seats, SortEntry, Stage};
 use super::walk::Room;
 use crate::flow::{Field, FlowKey, PackedKey};
-use crate::packet::{BATCH, PacketBatch};
+use crate::packet::{BATCH, Packet, PacketBatch};
 use crate::port::{MAX_PORTS, PortId};
 use crate::sys::clock;
 
@@ -127,58 +127,45 @@ impl Classifier {
         let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return };
         // Once for a batch: the paths that its first verdicts name must not go before they are run.
         own.refresh(bridge);
-        let count = batch.len();
-        if bridge.sorted.seats(ingress.id).is_none() {
-            self.classify_range(bridge, ingress, batch, verdicts, 0..count);
-            return;
+        let mut rest = ((1u64 << batch.len()) - 1) as u32;
+        if let Some(seats) = bridge.sorted.seats(ingress.id) {
+            rest = self.sort(bridge, ingress.bridge, seats, batch.packets(), lane, verdicts);
+            self.lookups.sorted_hits = (batch.len() as u32 - rest.count_ones()).into();
         }
-        let mut rest = self.sort(bridge, ingress, batch, lane, verdicts);
-        self.lookups.sorted_hits = (count as u32 - rest.count_ones()).into();
         while rest != 0 {
             let first = rest.trailing_zeros();
             let end = first + (rest >> first).trailing_ones();
-            self.classify_range(bridge, ingress, batch, verdicts, first as usize..end as usize);
+            let ids = first as usize..end as usize;
+            if bridge.only_port {
+                self.lookups.port_hits += ids.len() as u64;
+                verdicts[ids].fill(self.port_verdict(bridge, ingress));
+            } else {
+                self.look_up(bridge, ingress, batch, verdicts, ids);
+            }
             rest &= (u64::MAX << end) as u32;
         }
     }
 
     /// Returns a bit for each packet that is not sorted.
+    #[inline(never)]
     fn sort(
         &mut self,
         bridge: &BridgeView,
-        ingress: &PortEntry,
-        batch: &PacketBatch,
+        index: usize,
+        seats: &Seats,
+        packets: &[Packet],
         lane: usize,
         verdicts: &mut [Verdict; BATCH],
     ) -> u32 {
-        let all = ((1u64 << batch.len()) - 1) as u32;
-        let Some(seats) = bridge.sorted.seats(ingress.id) else { return all };
-        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return all };
+        let Some(own) = self.caches.get_mut(index).and_then(Option::as_mut) else { return 0 };
         let (workshop, budget) = (&mut self.workshop, &mut self.budget);
         let verdict = |stage: &mut Stage, entry: &SortEntry| {
-            let holds =
-                Holds { entry: entry.number(), version: bridge.version, generation: own.cache.paths.generation() };
+            let generation = own.cache.paths.generation();
+            let holds = Holds { entry: entry.number(), version: bridge.version, generation };
             let paths = &mut own.cache.paths;
             stage.verdict(holds, || judge(bridge, entry.key(), paths, workshop, budget, &mut own.full))
         };
-        self.stage.sort((&bridge.sorted, seats), batch.packets(), lane, verdicts, verdict)
-    }
-
-    #[inline(always)]
-    fn classify_range(
-        &mut self,
-        bridge: &BridgeView,
-        ingress: &PortEntry,
-        batch: &mut PacketBatch,
-        verdicts: &mut [Verdict; BATCH],
-        ids: Range<usize>,
-    ) {
-        if bridge.only_port {
-            self.lookups.port_hits += ids.len() as u64;
-            verdicts[ids].fill(self.port_verdict(bridge, ingress));
-        } else {
-            self.look_up(bridge, ingress, batch, verdicts, ids);
-        }
+        self.stage.sort((&bridge.sorted, seats), packets, lane, verdicts, verdict)
     }
 
     fn port_verdict(&mut self, bridge: &BridgeView, ingress: &PortEntry) -> Verdict {
@@ -213,17 +200,17 @@ impl Classifier {
         ids: Range<usize>,
     ) {
         let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return };
-        for id in ids.clone() {
-            let packet = &mut batch.packets_mut()[id];
+        let (keys, hashes) = (&mut self.keys[ids.clone()], &mut self.hashes[ids.clone()]);
+        let (packed, verdicts) = (&mut self.packed[ids.clone()], &mut verdicts[ids.clone()]);
+        for (id, packet) in batch.packets_mut()[ids].iter_mut().enumerate() {
             if bridge.depth >= Depth::Network {
                 reach_headers(packet);
             }
-            parse(packet, ingress.number, bridge.depth, &mut self.keys[id]);
-            self.hashes[id] = own.cache.shape().pack_into(&self.keys[id], &mut self.packed[id]);
+            parse(packet, ingress.number, bridge.depth, &mut keys[id]);
+            hashes[id] = own.cache.shape().pack_into(&keys[id], &mut packed[id]);
         }
-        let (hashes, packed) = (&self.hashes, &self.packed);
-        own.cache.probe_batch(&hashes[ids.clone()], &packed[ids.clone()], &mut verdicts[ids.clone()]);
-        for id in ids {
+        own.cache.probe_batch(hashes, packed, verdicts);
+        for id in 0..verdicts.len() {
             if verdicts[id].is_known() {
                 self.lookups.cache_hits += 1;
                 continue;
@@ -236,7 +223,7 @@ impl Classifier {
             }
             self.lookups.walks += 1;
             let start = clock::cycles();
-            let key = bridge.seen(&self.keys[id]);
+            let key = bridge.seen(&keys[id]);
             let paths = &mut own.cache.paths;
             let verdict = judge(bridge, &key, paths, &mut self.workshop, &mut self.budget, &mut own.full);
             self.lookups.walk_cycles += clock::cycles().saturating_sub(start);

@@ -26,3 +26,4 @@ pub use prove::Refusal;
 pub use table::{SortTable, Wanted};
 
 pub(super) use stage::{Holds, Stage};
+pub(super) use table::Seats;
