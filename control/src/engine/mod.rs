@@ -31,9 +31,9 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::PortTotals;
-use ringswitch_dataplane::pipeline::{PacketOut, Program, TableTotals, Trace, Upcall};
+use ringswitch_dataplane::pipeline::{PacketOut, Program, SortState, SortTotals, TableTotals, Trace, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
-use ringswitch_dataplane::sched::{EgressSpec, Pool};
+use ringswitch_dataplane::sched::{EgressSpec, Pool, PoolId};
 use tracing::{info, warn};
 
 use crate::command::{Command, edit};
@@ -56,6 +56,20 @@ use state::State;
 pub struct View<'a> {
     /// By bridge index; indices are dense and reused.
     pub bridges: Vec<Option<BridgeView<'a>>>,
+    /// Pools with filters.
+    pub pools: Vec<PoolView<'a>>,
+}
+
+/// A pool of a [`View`].
+pub struct PoolView<'a> {
+    /// Its place.
+    pub id: PoolId,
+    /// Its name.
+    pub name: &'a str,
+    /// Its open ports, of any bridge.
+    pub ports: Vec<PortId>,
+    /// Destinations and VLANs of frames for it, 0 for no VLAN; none of them is another pool's.
+    pub filters: Vec<(Mac, u16)>,
 }
 
 /// A bridge of a [`View`].
@@ -169,7 +183,8 @@ pub trait Dataplane {
     fn acknowledged(&self) -> u64;
     /// True when no worker will touch another packet with anything older than this epoch.
     fn is_in_effect(&self, epoch: u64) -> bool;
-    /// Now and then: silent addresses go, and whatever no worker uses any more is freed.
+    /// Now and then: silent addresses go, what can be sorted after changes is found out, and whatever no worker uses any more is
+    /// freed.
     fn tend(&mut self);
 
     /// What packets asked control to do since the last call; the events' wake-up tells when to look.
@@ -181,6 +196,11 @@ pub trait Dataplane {
     fn trace(&self, bridge: usize, key: &FlowKey, frame: Option<&[u8]>) -> Option<Trace>;
     /// What a table of the bridge was asked, and how often it knew.
     fn table_totals(&self, bridge: usize, table: u8) -> TableTotals;
+    /// Frames that came in for the pool where its frames are sorted.
+    fn pool_totals(&self, pool: PoolId) -> SortTotals;
+    /// Whose frames they are that come in at `ingress` with this destination in this VLAN (0: without a tag), and whether they are
+    /// sorted; `None` when they are no pool's, or come in where nothing is sorted.
+    fn sorted(&self, bridge: usize, ingress: PortId, mac: Mac, vlan: u16) -> Option<(PoolId, SortState)>;
 
     /// Workers there are: lanes of every counter.
     fn lanes(&self) -> usize;
@@ -354,7 +374,7 @@ impl<D: Dataplane> Engine<D> {
 
     fn publish(&mut self) {
         self.unpublished = false;
-        self.epoch = self.dataplane.publish(View { bridges: self.state.view() });
+        self.epoch = self.dataplane.publish(View { bridges: self.state.view(), pools: Vec::new() });
     }
 }
 

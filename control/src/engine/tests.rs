@@ -123,6 +123,14 @@ impl Dataplane for Recorder {
 
     fn tend(&mut self) {}
 
+    fn pool_totals(&self, _: PoolId) -> SortTotals {
+        SortTotals::default()
+    }
+
+    fn sorted(&self, _: usize, _: PortId, _: Mac, _: u16) -> Option<(PoolId, SortState)> {
+        None
+    }
+
     fn lanes(&self) -> usize {
         1
     }
