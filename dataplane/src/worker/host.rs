@@ -1,7 +1,7 @@
 //! All workers: starts and ends the threads, places queues, publishes snapshots.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -36,7 +36,7 @@ pub struct WorkersConfig {
 /// See the module.
 pub struct Workers {
     cpus: Vec<usize>,
-    cache_entries: usize,
+    cache_entries: AtomicUsize,
     board: Arc<Switchboard>,
     mailboxes: Vec<Arc<Mailbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -60,6 +60,7 @@ impl Workers {
     /// A CPU that does not exist or is not allowed, and too many open files or threads.
     pub fn start(config: WorkersConfig) -> io::Result<Arc<Self>> {
         let (workers, ready) = Self::prepare(config.cpus.clone(), config.cache_entries)?;
+        workers.set_idle(config.idle);
         for (worker, &cpu) in ready.into_iter().zip(&config.cpus) {
             let (started, outcome) = bounded(1);
             let body = move || {
@@ -67,7 +68,7 @@ impl Workers {
                 let go = pinned.is_ok();
                 let _ = started.send(pinned);
                 if go {
-                    worker.run(config.idle);
+                    worker.run();
                 }
             };
             let thread = std::thread::Builder::new().name(format!("worker-{cpu}")).spawn(body)?;
@@ -94,6 +95,7 @@ impl Workers {
                 commands,
                 full: false.into(),
                 asleep: false.into(),
+                spin: IdlePolicy::default().spin_cycles().into(),
                 wake: EventFd::new()?,
                 counters: WorkerCounters::default(),
             });
@@ -104,7 +106,7 @@ impl Workers {
             placement: Mutex::new(Placement::new(cpus.len())),
             cleared: Mutex::new(vec![WorkerTotals::default(); cpus.len()]),
             cpus,
-            cache_entries,
+            cache_entries: cache_entries.into(),
             board,
             mailboxes,
             threads: Mutex::default(),
@@ -146,11 +148,27 @@ impl Workers {
 
     /// Caches are made and freed here, never by a worker: what a worker gives back waits until [`collect`](Self::collect).
     fn set_caches(&self, bridge: usize, present: bool) {
+        let entries = self.cache_entries.load(Ordering::Relaxed);
         for mailbox in &self.mailboxes {
             let (reply, answer) = bounded(1);
-            let cache = present.then(|| Box::new(FlowCache::new(self.cache_entries, &Mask::NONE)));
+            let cache = present.then(|| Box::new(FlowCache::new(entries, &Mask::NONE)));
             mailbox.send(Command::SetCache(bridge, cache, reply));
             self.lock_removed().push(answer);
+        }
+    }
+
+    /// When workers sleep from now on.
+    pub fn set_idle(&self, idle: IdlePolicy) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.spin.store(idle.spin_cycles(), Ordering::Relaxed));
+    }
+
+    /// How many flows each worker's cache of each bridge remembers from now on. What it remembered is forgotten when that is
+    /// another number than before.
+    pub fn set_cache_entries(&self, entries: usize) {
+        if self.cache_entries.swap(entries, Ordering::Relaxed) != entries {
+            let bridges = self.current().bridges.len();
+            let exists = |&bridge: &usize| self.current().bridge(bridge).is_some();
+            (0..bridges).filter(exists).for_each(|bridge| self.set_caches(bridge, true));
         }
     }
 

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::idle::{IdlePolicy, Sleeper};
+use super::idle::Sleeper;
 use super::roster::Roster;
 use super::stats::{QueueCounters, WorkerCounters};
 use super::switchboard::Switchboard;
@@ -70,6 +70,8 @@ pub(super) struct Mailbox {
     pub(super) full: AtomicBool,
     /// The worker sleeps, or is about to.
     pub(super) asleep: AtomicBool,
+    /// Cycles of finding nothing before it sleeps.
+    pub(super) spin: AtomicU64,
     pub(super) wake: EventFd,
     pub(super) counters: WorkerCounters,
 }
@@ -334,13 +336,12 @@ impl Worker {
     }
 
     /// Polls until told to stop.
-    pub(super) fn run(mut self, policy: IdlePolicy) {
-        let spin = policy.spin.map(|spin| spin.as_nanos() as u64 * (clock::cycles_per_second() / 1000) / 1_000_000);
+    pub(super) fn run(mut self) {
         let mut last_work = clock::cycles();
         while !self.stopped {
             if self.poll_once() > 0 {
                 last_work = clock::cycles();
-            } else if spin.is_some_and(|spin| clock::cycles().saturating_sub(last_work) > spin) {
+            } else if clock::cycles().saturating_sub(last_work) > self.mailbox.spin.load(Ordering::Relaxed) {
                 self.sleep();
                 last_work = clock::cycles();
             } else {

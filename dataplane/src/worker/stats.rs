@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::packet::BATCH;
 use crate::pipeline::Lookups;
 
 macro_rules! counters {
@@ -150,6 +151,24 @@ pub struct QueueTotals {
 }
 
 impl QueueTotals {
+    /// Packets of the batches of this kind, from and to; see [`BATCH_SIZES`].
+    #[must_use]
+    pub fn sizes_of(kind: usize) -> (u64, u64) {
+        match kind {
+            0 => (0, 0),
+            kind if kind == BATCH_SIZES - 1 => (BATCH as u64, BATCH as u64),
+            kind => (1 << (kind - 1), (1 << kind) - 1),
+        }
+    }
+
+    /// Cycles of the batches of this kind, from and to; see [`BATCH_CYCLES`].
+    #[must_use]
+    pub fn cycles_of(kind: usize) -> (u64, Option<u64>) {
+        let end = |kind: usize| 1 << (kind + LEAST_CYCLES_LOG2);
+        let from = if kind == 0 { 0 } else { end(kind - 1) };
+        (from, (kind < BATCH_CYCLES - 1).then(|| end(kind) - 1))
+    }
+
     /// What was counted since `before`.
     pub(super) fn since(self, before: Self) -> Self {
         let less = u64::saturating_sub;
@@ -184,7 +203,6 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::BATCH;
 
     #[test]
     fn batches_are_sorted_by_size_and_cost() {
@@ -192,6 +210,14 @@ mod tests {
         assert_eq!(kinds, [0, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6]);
         let kinds: Vec<usize> = [0, 127, 128, 255, 256, (1 << 21) - 1, 1 << 21, u64::MAX].map(cycles_kind).to_vec();
         assert_eq!(kinds, [0, 0, 1, 1, 2, 14, 15, 15]);
+        for kind in 0..BATCH_SIZES {
+            let (from, to) = QueueTotals::sizes_of(kind);
+            assert_eq!([size_kind(from as usize), size_kind(to as usize)], [kind; 2]);
+        }
+        for kind in 0..BATCH_CYCLES {
+            let (from, to) = QueueTotals::cycles_of(kind);
+            assert_eq!([cycles_kind(from), cycles_kind(to.unwrap_or(u64::MAX))], [kind; 2]);
+        }
     }
 
     #[test]
