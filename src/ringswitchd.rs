@@ -46,12 +46,14 @@ fn more() -> String {
     let of = |port_type| move |scope| matches!(scope, Scope::Options(types) if types.contains(&port_type));
     [
         CONFIGURATION.to_owned(),
-        keys("KEYS OF [workers]  (a change needs a restart)", &|scope| scope == Scope::Workers),
+        keys("KEYS OF [workers]  (a change of cpus needs a restart)", &|scope| scope == Scope::Workers),
         keys("KEYS OF [ssl]", &|scope| scope == Scope::Ssl),
         keys("KEYS OF [bridges.NAME], beside flows and ports", &|scope| {
             matches!(scope, Scope::Bridge | Scope::BridgeOther | Scope::Controller)
         }),
-        keys("KEYS OF [bridges.NAME.ports.NAME]", &|scope| matches!(scope, Scope::Port | Scope::Interface)),
+        keys("KEYS OF [bridges.NAME.ports.NAME]", &|scope| {
+            matches!(scope, Scope::Port | Scope::Interface | Scope::InterfaceOther)
+        }),
         keys("THE SAME, OF type vhost-user", &of(PortType::VhostUser)),
         keys("THE SAME, OF type afxdp", &of(PortType::AfXdp)),
         keys("THE SAME, OF type tap AND internal", &of(PortType::Tap)),

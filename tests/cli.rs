@@ -237,10 +237,13 @@ fn a_reload_that_names_an_unknown_owner_or_other_workers_leaves_sockets_alone() 
             .replace("DIR/vm2.sock\"", "DIR/vm2.sock\"\ngroup = \"nobdy\""),
     );
     assert_eq!(daemon.refused(&["reload"]), "port vm2: no group named nobdy");
-    daemon.write_config(&format!("[workers]\nidle = \"spin\"\n{TWO_PORTS}"));
+    let cpu = ringswitch_dataplane::sys::affinity::allowed_cpus()[0];
+    daemon.write_config(&format!("[workers]\ncpus = [{cpu}]\n{TWO_PORTS}"));
     assert_eq!(
         daemon.refused(&["reload"]),
-        "[workers] cannot change while the daemon runs, restart it (idle is spin, was unset at the start)"
+        format!(
+            "[workers] cpus cannot change while the daemon runs, restart it (cpus is [{cpu}], was unset at the start)"
+        )
     );
     assert_eq!((inode("vm1.sock"), inode("vm2.sock")), before);
 }

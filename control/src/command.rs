@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Bridge, Port, Record, Settings, Switch, Value, bridge_column, controller_column, near_miss, port_column,
+    workers_column,
 };
 
 /// A command of a transaction. Queries among them see the switch after the transaction.
@@ -91,14 +92,17 @@ pub enum Table {
     Interface,
     /// A bridge's controllers, by the bridge's name.
     Controller,
+    /// The switch itself, whose name is `.`.
+    OpenVSwitch,
 }
 
 impl Table {
-    const NAMES: [(&'static str, Self); 4] = [
+    const NAMES: [(&'static str, Self); 5] = [
         ("bridge", Self::Bridge),
         ("port", Self::Port),
         ("interface", Self::Interface),
         ("controller", Self::Controller),
+        ("open_vswitch", Self::OpenVSwitch),
     ];
 
     /// From the operator's word; a beginning is enough, and case does not count.
@@ -111,7 +115,7 @@ impl Table {
         Self::NAMES.iter().find(known).map(|(_, table)| *table).ok_or_else(|| {
             let hint = near_miss(&lower, Self::NAMES.map(|(name, _)| name));
             let hint = hint.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
-            format!("unknown table \"{word}\"; expected bridge, port, interface or controller{hint}")
+            format!("unknown table \"{word}\"; expected bridge, port, interface, controller or open_vswitch{hint}")
         })
     }
 }
@@ -223,6 +227,8 @@ fn set(switch: &mut Switch, table: Table, name: &str, columns: &[String]) -> Res
                 let bridge = bridge.ok_or_else(|| format!("no row \"{name}\" in table {table:?}"))?;
                 if table == Table::Bridge { bridge_column(bridge, column) } else { controller_column(bridge, column) }
             }
+            Table::OpenVSwitch if name == "." => workers_column(&mut switch.workers, column),
+            Table::OpenVSwitch => return Err(format!("no row \"{name}\" in table Open_vSwitch, whose only one is .")),
             Table::Port | Table::Interface if switch.bridges.contains_key(name) => {
                 return Err(format!("{name} is the bridge's own port, which has no columns that can be set"));
             }
@@ -297,7 +303,7 @@ mod tests {
             (&[bridge("br0"), set("bridge", "br0", &["mac=1"])], "Bridge does not contain a column \"mac\""),
             (
                 &[set("prot", "x", &["a=b"])],
-                "unknown table \"prot\"; expected bridge, port, interface or controller; did you mean \"port\"?",
+                "unknown table \"prot\"; expected bridge, port, interface, controller or open_vswitch; did you mean \"port\"?",
             ),
         ];
         for (commands, expected) in cases {

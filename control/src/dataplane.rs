@@ -5,6 +5,7 @@
 
 mod options;
 mod sorting;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -26,10 +27,11 @@ use ringswitch_dataplane::sys::clock::coarse_ms;
 use ringswitch_dataplane::sys::netdev;
 use ringswitch_dataplane::worker::Workers;
 
-use crate::engine::{Dataplane, FdbEntry, FdbFilter, Learning, PortView, View};
+use crate::engine::{Affinity, Dataplane, FdbEntry, FdbFilter, Learning, PortView, View};
 use crate::model::{Port, PortType, Settings};
 use crate::openflow::stats;
-use crate::report::{FdbStats, QueueReport, WorkerReport};
+use crate::report::{FdbStats, RebalanceReport, WorkerReport};
+use workers::Balance;
 
 /// See the file's head.
 pub struct Switch {
@@ -39,6 +41,7 @@ pub struct Switch {
     bridges: BTreeMap<usize, Kept>,
     pools: sorting::Pools,
     version: u64,
+    balance: Balance,
 }
 
 struct Opened {
@@ -69,8 +72,10 @@ impl Switch {
     pub fn start(settings: &Settings, allowed_cpus: &[usize], events: PortEvents) -> io::Result<Self> {
         let workers = Workers::start(options::workers(settings, allowed_cpus))?;
         workers.wake_through(&events.waker());
+        let mut balance = Balance::default();
+        balance.place(&workers, settings, &[], |_| String::new());
         let (ports, bridges, pools) = (BTreeMap::new(), BTreeMap::new(), sorting::Pools::default());
-        Ok(Self { workers, events, ports, bridges, pools, version: 0 })
+        Ok(Self { workers, events, ports, bridges, pools, version: 0, balance })
     }
 
     fn fdb_of(&self, bridge: usize) -> Option<&Fdb> {
@@ -294,6 +299,7 @@ impl Dataplane for Switch {
             self.workers.publish(snapshot);
         }
         self.workers.collect();
+        self.balance.tend(&self.workers, workers::names(&self.ports));
     }
 
     fn take_upcalls(&mut self) -> Vec<Upcall> {
@@ -326,32 +332,20 @@ impl Dataplane for Switch {
         self.workers.count()
     }
 
-    fn workers(&self) -> Vec<WorkerReport> {
-        let report = |(stats, &cpu): (ringswitch_dataplane::worker::WorkerTotals, &usize)| WorkerReport {
-            cpu,
-            passes: stats.passes,
-            batches: stats.batches,
-            packets: stats.packets,
-            busy_cycles: stats.busy_cycles,
-            idle_cycles: stats.idle_cycles,
-            sleeps: stats.sleeps,
-            port_hits: stats.port_hits,
-            cache_hits: stats.cache_hits,
-            walks: stats.walks,
-            holds: stats.holds,
-        };
-        self.workers.stats().into_iter().zip(self.workers.cpus()).map(report).collect()
+    fn place(&mut self, settings: &Settings, affinity: &[Affinity]) {
+        self.balance.place(&self.workers, settings, affinity, workers::names(&self.ports));
     }
 
-    fn queues(&self) -> Vec<QueueReport> {
-        let report = |queue: &ringswitch_dataplane::worker::QueuePlacement| QueueReport {
-            worker: queue.worker,
-            cpu: self.workers.cpus()[queue.worker],
-            port: self.ports.get(&queue.port).map_or_else(String::new, |port| port.name.to_string()),
-            queue: queue.index,
-            packets: queue.packets,
-        };
-        self.workers.queues().iter().map(report).collect()
+    fn rebalance(&mut self, dry_run: bool) -> RebalanceReport {
+        workers::rebalance(&self.workers, dry_run, workers::names(&self.ports))
+    }
+
+    fn workers(&self) -> Vec<WorkerReport> {
+        workers::report(&self.workers, workers::names(&self.ports))
+    }
+
+    fn clear_worker_stats(&mut self) {
+        self.workers.clear_stats();
     }
 }
 

@@ -2,9 +2,13 @@
 //!
 //! Neighbours: `engine` fills these, `rpc` carries them, `rsctl` prints them.
 
+mod workers;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use workers::{Bucket, MoveReport, QueueReport, RebalanceReport, WorkerLoad, WorkerReport};
 
 /// OpenFlow's number of a bridge's own port.
 pub const LOCAL: u32 = 0xffff_fffe;
@@ -123,48 +127,6 @@ pub struct FdbStats {
     pub evicted: u64,
     /// Seen behind another port than before.
     pub moved: u64,
-}
-
-/// A worker, for `worker-stats`. Counts since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkerReport {
-    /// The CPU it runs on.
-    pub cpu: usize,
-    /// Passes over its queues.
-    pub passes: u64,
-    /// Batches that held packets.
-    pub batches: u64,
-    /// Packets received.
-    pub packets: u64,
-    /// Cycles of passes that found something.
-    pub busy_cycles: u64,
-    /// Cycles of passes that found nothing.
-    pub idle_cycles: u64,
-    /// Times it went to sleep.
-    pub sleeps: u64,
-    /// Packets whose verdict was known for all traffic of their port.
-    pub port_hits: u64,
-    /// Packets whose verdict was in the cache.
-    pub cache_hits: u64,
-    /// Packets that needed a walk through the table.
-    pub walks: u64,
-    /// Batches whose walks held their port back, so that others had their part of the worker.
-    pub holds: u64,
-}
-
-/// A receive queue and who polls it, for `queue-show`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueReport {
-    /// The worker, from 0.
-    pub worker: usize,
-    /// Its CPU.
-    pub cpu: usize,
-    /// The port's name.
-    pub port: String,
-    /// The queue, from 0.
-    pub queue: u16,
-    /// Packets received from it.
-    pub packets: u64,
 }
 
 /// The programs' version.

@@ -27,9 +27,11 @@ fn columns() -> String {
         part("COLUMNS OF A CONTROLLER, by its bridge's name", "", &|scope| scope == Scope::Controller),
         part("COLUMNS OF A PORT", "", &|scope| scope == Scope::Port),
         part("COLUMNS OF AN INTERFACE", "", &|scope| scope == Scope::Interface),
+        part("  also", "other_config:", &|scope| scope == Scope::InterfaceOther),
         part("  of type vhost-user also", "options:", &of(PortType::VhostUser)),
         part("  of type afxdp also", "options:", &of(PortType::AfXdp)),
         part("  of type tap and internal also", "options:", &of(PortType::Tap)),
+        part("COLUMNS OF open_vswitch, record .", "other_config:", &|scope| scope == Scope::Workers),
         "  Read only: ofport, link_state, statistics, status, error.\n  `COLUMN=[]` goes back to the default.\n"
             .to_owned(),
     ]
@@ -65,6 +67,11 @@ EXAMPLES
     rsctl --json top --interval 10    (an array per line)
     rsctl get interface vm1 link_state statistics:rx_packets
     rsctl --json worker-stats
+  Who polls what:
+    rsctl set interface vm1 other_config:pmd-rxq-affinity=0:3,1:7
+    rsctl queue-show
+    rsctl rebalance --dry-run
+    rsctl worker-stats --interval 1 --count 3
 
 EXIT STATUS
   0 done, 1 refused or no daemon, 2 wrong command line, or diff-flows found a difference.";
@@ -344,10 +351,29 @@ pub enum Command {
         /// The address
         mac: String,
     },
-    /// Print what workers did: cycles per packet, load, cache hits
-    WorkerStats,
-    /// Print which worker polls which queue
+    /// Print what workers did, and through which queues: cycles per packet, load, cache hits, sizes and cost of batches
+    #[command(visible_aliases = ["pmd-stats-show", "pmd-perf-show"])]
+    WorkerStats {
+        /// What is done in so many seconds, again and again, 0.1 to 3600 [default: since the start, once]
+        #[arg(long, value_name = "S", value_parser = seconds)]
+        interval: Option<f64>,
+        /// Stop after so many intervals [default: never]
+        #[arg(long, value_name = "N", requires = "interval", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
+    /// Let the counts of workers and queues start at zero
+    #[command(visible_alias = "pmd-stats-clear")]
+    WorkerStatsClear,
+    /// Print which worker polls which queue, and what each queue takes of its CPU
+    #[command(visible_alias = "pmd-rxq-show")]
     QueueShow,
+    /// Move queues so that all workers have about the same load, and print which ones and why
+    #[command(visible_alias = "pmd-rxq-rebalance")]
+    Rebalance {
+        /// Only print what would be moved
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Read the configuration file again and apply what changed in it, all or nothing
     Reload {
         /// Another file, which is the daemon's from then on [default: the one it has]
@@ -497,11 +523,7 @@ mod tests {
         let help = more();
         for setting in ringswitch_control::model::SETTINGS {
             let told = help.contains(&format!("{}: {} [default: {}]", setting.help, setting.expects, setting.default));
-            assert!(
-                told || matches!(setting.scope, Scope::Workers | Scope::Ssl),
-                "{} is not in rsctl --help",
-                setting.name
-            );
+            assert!(told || setting.scope == Scope::Ssl, "{} is not in rsctl --help", setting.name);
         }
     }
 }

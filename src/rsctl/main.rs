@@ -5,6 +5,7 @@ mod monitor;
 mod openflow;
 mod print;
 mod top;
+mod workers;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -110,8 +111,17 @@ fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
             return Ok(String::from_utf8_lossy(&script).into_owned());
         }
         Command::Top { bridge, interval, count } => {
-            let top = top::Top { bridge, interval: Duration::from_secs_f64(interval), count, json };
-            return top::run(socket, &top).map(|()| String::new()).map_err(refused);
+            let looks = top::Looks { interval: Duration::from_secs_f64(interval), count, json };
+            return top::run(socket, bridge.as_deref(), &looks).map(|()| String::new()).map_err(refused);
+        }
+        Command::WorkerStats { interval: Some(interval), count } => {
+            let looks = top::Looks { interval: Duration::from_secs_f64(interval), count, json };
+            return workers::run(socket, &looks).map(|()| String::new()).map_err(refused);
+        }
+        // Workers without queues are shown too.
+        Command::QueueShow if !json => {
+            let reports = call(socket, &Call::WorkerStats {})?;
+            return print::read(&reports).map(|reports: Vec<_>| workers::queues(&reports)).map_err(refused);
         }
         Command::Monitor { bridge, count } => {
             let asked = monitor::Monitor { bridge, snoop: false, count, json };
@@ -152,7 +162,9 @@ fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
         Command::FdbStats { bridge } => Call::FdbStats { bridge },
         Command::FdbAdd { bridge, port, vlan, mac } => Call::FdbAdd { bridge, port, vlan, mac },
         Command::FdbDel { bridge, vlan, mac } => Call::FdbDel { bridge, vlan, mac },
-        Command::WorkerStats => Call::WorkerStats {},
+        Command::WorkerStats { .. } => Call::WorkerStats {},
+        Command::WorkerStatsClear => Call::WorkerStatsClear {},
+        Command::Rebalance { dry_run } => Call::Rebalance { dry_run },
         Command::QueueShow => Call::QueueShow {},
         Command::Reload { file } => Call::Reload { file: file.map(absolute).transpose()? },
         Command::DumpConfig => Call::DumpConfig {},

@@ -5,11 +5,13 @@ use std::fmt::Write;
 
 use ringswitch_control::command::Command as Configure;
 use ringswitch_control::report::{
-    BridgeReport, Changed, FdbReport, FdbStats, FlowReport, LOCAL, PortStats, QueueReport, VersionReport, WorkerReport,
+    BridgeReport, Changed, FdbReport, FdbStats, FlowReport, LOCAL, PortStats, VersionReport, WorkerReport,
 };
 use ringswitch_control::rpc::Call;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use super::workers;
 
 pub type Printed = Result<String, serde_json::Error>;
 
@@ -42,8 +44,8 @@ pub fn result(call: &Call, result: &Value) -> Printed {
         Call::FdbShow { .. } => fdb(&read::<Vec<FdbReport>>(result)?),
         Call::FdbStats { bridge } => fdb_stats(bridge, &read(result)?),
         Call::FdbFlush { .. } => format!("{} addresses forgotten\n", read::<Changed>(result)?.count),
-        Call::WorkerStats {} => read::<Vec<WorkerReport>>(result)?.iter().enumerate().map(worker).collect(),
-        Call::QueueShow {} => queues(&read::<Vec<QueueReport>>(result)?),
+        Call::WorkerStats {} => workers::stats(&read::<Vec<WorkerReport>>(result)?),
+        Call::Rebalance { .. } => workers::rebalance(&read(result)?),
         Call::Version {} => {
             let daemon: VersionReport = read(result)?;
             let own = env!("CARGO_PKG_VERSION");
@@ -172,47 +174,4 @@ fn fdb_stats(bridge: &str, stats: &FdbStats) -> String {
          Total number of evicted MAC entries     : {}\n  Total number of port moved MAC entries  : {}\n",
         stats.entries, stats.capacity, stats.static_entries, stats.learned, stats.expired, stats.evicted, stats.moved
     )
-}
-
-/// In the manner of `ovs-appctl dpif-netdev/pmd-stats-show`.
-fn worker((number, stats): (usize, &WorkerReport)) -> String {
-    let per = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
-    let share = |part| 100.0 * per(part, stats.packets);
-    let cycles = stats.busy_cycles + stats.idle_cycles;
-    format!(
-        "worker {number} on CPU {}:\n  packets received: {}\n  packets per batch: {:.2}\n  port verdict hits: {} ({:.1}%)\n  \
-         flow cache hits: {} ({:.1}%)\n  table walks: {} ({:.1}%)\n  held back for walks: {}\n  passes: {}\n  sleeps: {}\n  idle cycles: {} ({:.2}%)\n  \
-         busy cycles: {} ({:.2}%)\n  busy cycles per packet: {:.2}\n",
-        stats.cpu,
-        stats.packets,
-        per(stats.packets, stats.batches),
-        stats.port_hits,
-        share(stats.port_hits),
-        stats.cache_hits,
-        share(stats.cache_hits),
-        stats.walks,
-        share(stats.walks),
-        stats.holds,
-        stats.passes,
-        stats.sleeps,
-        stats.idle_cycles,
-        100.0 * per(stats.idle_cycles, cycles),
-        stats.busy_cycles,
-        100.0 * per(stats.busy_cycles, cycles),
-        per(stats.busy_cycles, stats.packets),
-    )
-}
-
-/// In the manner of `ovs-appctl dpif-netdev/pmd-rxq-show`.
-fn queues(queues: &[QueueReport]) -> String {
-    let mut sorted: Vec<_> = queues.iter().collect();
-    sorted.sort_by_key(|queue| (queue.worker, &queue.port, queue.queue));
-    let mut text = String::new();
-    for (index, queue) in sorted.iter().enumerate() {
-        if index == 0 || sorted[index - 1].worker != queue.worker {
-            let _ = writeln!(text, "worker {} on CPU {}:", queue.worker, queue.cpu);
-        }
-        let _ = writeln!(text, "  port: {:<15}  queue-id: {:>3}  packets: {}", queue.port, queue.queue, queue.packets);
-    }
-    text
 }

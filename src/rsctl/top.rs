@@ -15,76 +15,92 @@ use ringswitch_control::rpc::{Call, Client, ClientError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What to show.
-pub struct Top {
-    /// Only this bridge; all when `None`.
-    pub bridge: Option<String>,
+/// How often to look, and how to show it.
+pub struct Looks {
     /// Between two looks.
     pub interval: Duration,
     /// Stop after so many looks.
     pub count: Option<u64>,
-    /// A JSON object per look instead of a table.
+    /// A line of JSON per look instead of a table.
     pub json: bool,
+}
+
+impl Looks {
+    /// Shows what happened between two looks, until the count is reached or nobody reads any more. `show` gets both, the seconds
+    /// between them, and which turn it is.
+    ///
+    /// # Errors
+    /// What the daemon refuses, and when it goes away.
+    pub fn run<T>(
+        &self,
+        mut look: impl FnMut() -> Result<T, ClientError>,
+        show: impl Fn(&T, &T, f64, u64) -> String,
+    ) -> Result<(), ClientError> {
+        let redraw = std::io::stdout().is_terminal() && !self.json;
+        let (mut before, mut at) = (look()?, Instant::now());
+        let mut lines = 0;
+        for turn in (1..).take_while(|&turn| self.count.is_none_or(|count| turn <= count)) {
+            std::thread::sleep(self.interval.saturating_sub(at.elapsed()));
+            let (now, seconds) = (look()?, at.elapsed().as_secs_f64());
+            at = Instant::now();
+            let mut text = String::new();
+            if redraw && lines > 0 {
+                // Back to where the last table began, and clear from there.
+                let _ = write!(text, "\x1b[{lines}A\x1b[J");
+            }
+            let table = show(&before, &now, seconds, turn);
+            lines = table.lines().count();
+            text += &table;
+            let mut out = std::io::stdout().lock();
+            if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+                break;
+            }
+            before = now;
+        }
+        Ok(())
+    }
 }
 
 /// A port of a bridge.
 type Key = (String, String);
 
-/// Shows rates until the count is reached or nobody reads any more.
+/// Shows the rates of this bridge's ports, or of all.
 ///
 /// # Errors
 /// What the daemon refuses, and when it goes away.
-pub fn run(socket: &Path, top: &Top) -> Result<(), ClientError> {
+pub fn run(socket: &Path, bridge: Option<&str>, looks: &Looks) -> Result<(), ClientError> {
     let mut client = Client::connect(socket)?;
-    let redraw = std::io::stdout().is_terminal() && !top.json;
-    let (mut before, mut at) = (look(&mut client, top)?, Instant::now());
-    let mut lines = 0;
-    for turn in (1..).take_while(|&turn| top.count.is_none_or(|count| turn <= count)) {
-        std::thread::sleep(top.interval.saturating_sub(at.elapsed()));
-        let (now, seconds) = (look(&mut client, top)?, at.elapsed().as_secs_f64());
-        at = Instant::now();
+    let show = |before: &BTreeMap<Key, PortStats>, now: &BTreeMap<Key, PortStats>, seconds, turn| {
         let rates: Vec<_> =
             now.iter().filter_map(|(key, now)| Some((key, Rates::between(before.get(key)?, now, seconds)))).collect();
-        let mut text = String::new();
-        if redraw && lines > 0 {
-            // Back to where the last table began, and clear from there.
-            let _ = write!(text, "\x1b[{lines}A\x1b[J");
-        }
-        let table = if top.json { objects(&rates) } else { table(&rates, turn, top.count) };
-        lines = table.lines().count();
-        text += &table;
-        let mut out = std::io::stdout().lock();
-        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-            break;
-        }
-        before = now;
-    }
-    Ok(())
+        if looks.json { objects(&rates) } else { table(&rates, turn, looks.count) }
+    };
+    looks.run(|| look(&mut client, bridge), show)
 }
 
 /// The counters of all ports in question.
-fn look(client: &mut Client, top: &Top) -> Result<BTreeMap<Key, PortStats>, ClientError> {
-    let bridges = match &top.bridge {
-        Some(bridge) => vec![bridge.clone()],
+fn look(client: &mut Client, bridge: Option<&str>) -> Result<BTreeMap<Key, PortStats>, ClientError> {
+    let bridges = match bridge {
+        Some(bridge) => vec![bridge.to_owned()],
         None => {
             let lists: Vec<Vec<String>> = read(client.call(&Call::Transact { commands: vec![Configure::ListBr {}] })?)?;
             lists.into_iter().flatten().collect()
         }
     };
     let mut ports = BTreeMap::new();
-    for bridge in bridges {
-        let call = Call::DumpPorts { bridge: bridge.clone(), port: None };
+    for name in bridges {
+        let call = Call::DumpPorts { bridge: name.clone(), port: None };
         let stats: Vec<PortStats> = match client.call(&call) {
             // It was removed since it was listed.
-            Err(ClientError::Refused(_)) if top.bridge.is_none() => continue,
+            Err(ClientError::Refused(_)) if bridge.is_none() => continue,
             answer => read(answer?)?,
         };
-        ports.extend(stats.into_iter().map(|port| ((bridge.clone(), port.name.clone()), port)));
+        ports.extend(stats.into_iter().map(|port| ((name.clone(), port.name.clone()), port)));
     }
     Ok(ports)
 }
 
-fn read<T: for<'de> Deserialize<'de>>(answer: Value) -> Result<T, ClientError> {
+pub fn read<T: for<'de> Deserialize<'de>>(answer: Value) -> Result<T, ClientError> {
     T::deserialize(answer).map_err(|_| ClientError::Garbled)
 }
 
@@ -121,15 +137,16 @@ fn objects(rates: &[(&Key, Rates)]) -> String {
     format!("{}\n", Value::from(rates.iter().map(object).collect::<Vec<_>>()))
 }
 
-fn table(rates: &[(&Key, Rates)], turn: u64, count: Option<u64>) -> String {
+/// How many of the looks that were asked for are done.
+pub fn progress(turn: u64, count: Option<u64>) -> String {
     const BAR: u64 = 30;
-    let mut text = match count {
-        None => String::new(),
-        Some(count) => {
-            let done = (turn * BAR / count.max(1)) as usize;
-            format!("[{:<30}] {turn} of {count}\n", "#".repeat(done))
-        }
-    };
+    let Some(count) = count else { return String::new() };
+    let done = (turn * BAR / count.max(1)) as usize;
+    format!("[{:<30}] {turn} of {count}\n", "#".repeat(done))
+}
+
+fn table(rates: &[(&Key, Rates)], turn: u64, count: Option<u64>) -> String {
+    let mut text = progress(turn, count);
     let _ = writeln!(
         text,
         "{:<12} {:<12} {:>12} {:>14} {:>12} {:>14} {:>12}",

@@ -92,7 +92,8 @@ impl Reader<'_> {
             let path = format!("{path}.ports.{}", name.get_ref());
             if let Some(table) = self.table(entry, &path) {
                 let mut port = Port::default();
-                let mine = |scope| matches!(scope, Scope::Port | Scope::Interface | Scope::Options(_));
+                let mine =
+                    |scope| matches!(scope, Scope::Port | Scope::Interface | Scope::InterfaceOther | Scope::Options(_));
                 self.settings(table, &path, mine, &[], &mut port.settings);
                 bridge.ports.insert(name.get_ref().to_string(), port);
             }

@@ -9,7 +9,7 @@ use ringswitch_dataplane::port::tap::{TapOptions, TapStatus};
 use ringswitch_dataplane::port::vhost::{FeatureSwitches, Mode, VhostOptions, VhostStatus};
 use ringswitch_dataplane::port::xdp::{AttachMode, PassFilter, XdpMode, XdpOptions, XdpStatus};
 use ringswitch_dataplane::sched::{Rate, Rates as Limited};
-use ringswitch_dataplane::worker::{IdlePolicy, WorkersConfig};
+use ringswitch_dataplane::worker::{AutoBalance, IdlePolicy, WorkersConfig};
 
 use crate::model::{NativeTag, Port, PortType, Rates, Settings, Vlan};
 
@@ -29,6 +29,16 @@ pub fn workers(settings: &Settings, allowed_cpus: &[usize]) -> WorkersConfig {
         cache_entries: settings.number("cache-entries").map_or(DEFAULT_ENTRIES, |entries| entries as usize),
         idle,
     }
+}
+
+/// When queues are moved without being told to; `None` for never.
+pub fn auto_balance(settings: &Settings) -> Option<AutoBalance> {
+    let number = |name, default: u64| settings.number(name).unwrap_or(default);
+    settings.flag("pmd-auto-lb").filter(|&on| on).map(|_| AutoBalance {
+        load_threshold: number("pmd-auto-lb-load-threshold", 95) as f64 / 100.0,
+        improvement_threshold: number("pmd-auto-lb-improvement-threshold", 25) as f64,
+        interval_ms: number("pmd-auto-lb-rebal-interval", 1).max(1) * 60_000,
+    })
 }
 
 /// Transmit slots that the port may ever need.

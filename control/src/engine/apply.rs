@@ -3,8 +3,6 @@
 //! Devices are opened and closed step by step and each step notes how it is undone; numbers and flow tables change in a
 //! clone of the state, which replaces the state when every step succeeded. Workers see the result as one snapshot.
 
-use std::collections::BTreeSet;
-
 use ringswitch_dataplane::flow::{Filter, grammar};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use ringswitch_dataplane::sys::clock::coarse_ms;
@@ -14,7 +12,7 @@ use super::edit::Editor;
 use super::state::State;
 use super::{Dataplane, Engine, Learning, Name};
 use crate::flows;
-use crate::model::{self, Bridge, Port, Record, Settings, Switch, port_column};
+use crate::model::{self, Bridge, Port, Record, Settings, Switch, Value, port_column};
 use crate::plan::{Change, plan};
 use crate::report::LOCAL;
 
@@ -85,6 +83,8 @@ impl<D: Dataplane> Engine<D> {
         self.state = steps.next;
         self.model = wanted;
         self.generation += 1;
+        // Before workers see what is new: no packet of it is served in the wrong place.
+        self.dataplane.place(&self.model.workers, &self.state.affinity());
         for (bridge, learning) in steps.learning {
             self.dataplane.set_bridge(bridge, learning);
         }
@@ -108,14 +108,15 @@ impl<D: Dataplane> Engine<D> {
             Change::AddPort { port, spec, .. } | Change::OpenPort { port, spec, .. } => {
                 self.dataplane.check_port(port, spec).map_err(|why| format!("port {port}: {why}"))
             }
-            Change::SetWorkers { settings } => Err(workers_changed(&self.model.workers, settings)),
+            Change::SetWorkers { settings } => check_workers(&self.model.workers, settings),
             _ => Ok(()),
         })
     }
 
     fn step(&mut self, change: &Change, steps: &mut Steps) -> Result<(), String> {
         match change {
-            Change::SetWorkers { settings } => Err(workers_changed(&self.model.workers, settings)),
+            // What is left to do is done when everything else succeeded.
+            Change::SetWorkers { settings } => check_workers(&self.model.workers, settings),
             // Whoever connects next finds the other files.
             Change::SetSsl { .. } => Ok(()),
             Change::AddBridge { bridge, settings } => self.add_bridge(bridge, settings, steps),
@@ -368,14 +369,15 @@ impl Steps {
     }
 }
 
-/// Why other workers are refused, with what is different.
-fn workers_changed(running: &Settings, wanted: &Settings) -> String {
-    let names: BTreeSet<_> = running.iter().chain(wanted.iter()).map(|(name, _)| name).collect();
-    let say = |settings: &Settings, name| settings.value(name).map_or("unset".to_owned(), ToString::to_string);
-    let differ = names.into_iter().filter(|name| running.value(name) != wanted.value(name));
-    let differ = differ.map(|name| format!("{name} is {}, was {} at the start", say(wanted, name), say(running, name)));
-    let differ = differ.collect::<Vec<_>>().join("; ");
-    format!("[workers] cannot change while the daemon runs, restart it ({differ})")
+/// Every counter has a place for each worker from the start, so that their number stays.
+fn check_workers(running: &Settings, wanted: &Settings) -> Result<(), String> {
+    let (running, wanted) = (running.value("cpus"), wanted.value("cpus"));
+    if running == wanted {
+        return Ok(());
+    }
+    let say = |value: Option<&Value>| value.map_or("unset".to_owned(), ToString::to_string);
+    let differ = format!("cpus is {}, was {} at the start", say(wanted), say(running));
+    Err(format!("[workers] cpus cannot change while the daemon runs, restart it ({differ})"))
 }
 
 fn waiting() -> PortEvent {

@@ -39,9 +39,9 @@ use tracing::{info, warn};
 use crate::command::{Command, edit};
 use crate::config;
 use crate::merge::merge;
-use crate::model::{Port, Rates, Switch, Vlan};
+use crate::model::{Port, Rates, Settings, Switch, Vlan};
 use crate::openflow::stats::Port as PortDesc;
-use crate::report::{FdbStats, QueueReport, WorkerReport};
+use crate::report::{FdbStats, QueueReport, RebalanceReport, WorkerReport};
 
 pub(crate) use flow_mod::output_to;
 pub use notice::{Event, FlowChange, Notice, Origin};
@@ -133,6 +133,17 @@ pub struct Learning {
     pub aging: u32,
 }
 
+/// A receive queue that the operator wants on a CPU. The queue need not be there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Affinity {
+    /// Whose queue.
+    pub port: PortId,
+    /// Which of the port's queues.
+    pub queue: u16,
+    /// Where it is to be polled; there is a worker.
+    pub cpu: usize,
+}
+
 /// What control drives: devices, learning tables and workers. `dataplane.rs` implements it with the real ones.
 pub trait Dataplane {
     /// What would keep the port from being opened, as far as that can be told without opening it.
@@ -204,10 +215,14 @@ pub trait Dataplane {
 
     /// Workers there are: lanes of every counter.
     fn lanes(&self) -> usize;
-    /// What the workers did.
+    /// Makes workers behave as `[workers]` says (but for their CPUs, which stay), and moves queues to where they are wanted.
+    fn place(&mut self, workers: &Settings, affinity: &[Affinity]);
+    /// Evens out the load of the workers, or only tells how it would.
+    fn rebalance(&mut self, dry_run: bool) -> RebalanceReport;
+    /// What the workers did, and through which queues.
     fn workers(&self) -> Vec<WorkerReport>;
-    /// Which worker polls which queue.
-    fn queues(&self) -> Vec<QueueReport>;
+    /// Their counters start at zero.
+    fn clear_worker_stats(&mut self);
 }
 
 /// The switch. See the file's head.
@@ -369,7 +384,19 @@ impl<D: Dataplane> Engine<D> {
     /// Who polls what.
     #[must_use]
     pub fn queues(&self) -> Vec<QueueReport> {
-        self.dataplane.queues()
+        let mut queues: Vec<_> = self.dataplane.workers().into_iter().flat_map(|worker| worker.queues).collect();
+        queues.sort_by(|a, b| (&a.port, a.queue).cmp(&(&b.port, b.queue)));
+        queues
+    }
+
+    /// Evens out the load of the workers, or only tells how.
+    pub fn rebalance(&mut self, dry_run: bool) -> RebalanceReport {
+        self.dataplane.rebalance(dry_run)
+    }
+
+    /// Workers' and queues' counts start at zero.
+    pub fn clear_worker_stats(&mut self) {
+        self.dataplane.clear_worker_stats();
     }
 
     fn publish(&mut self) {

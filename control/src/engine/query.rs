@@ -47,6 +47,8 @@ impl<D: Dataplane> Engine<D> {
         let row = match table {
             Table::Bridge => self.bridge_row(name),
             Table::Controller => self.controller_row(name),
+            Table::OpenVSwitch => (name == ".")
+                .then(|| row([("other_config", json!(values(&self.model.workers, |scope| scope == Scope::Workers)))])),
             Table::Port => self.state.port_named(name).map(port_row),
             Table::Interface => self.state.port_named(name).map(|port| self.interface_row(port)),
         };
@@ -116,6 +118,7 @@ impl<D: Dataplane> Engine<D> {
             ("admin_state", json!(if port.spec.admin_up() { "up" } else { "down" })),
             ("link_state", json!(if up { "up" } else { "down" })),
             ("options", json!(values(settings, |scope| matches!(scope, Scope::Options(_))))),
+            ("other_config", json!(values(settings, |scope| scope == Scope::InterfaceOther))),
             ("statistics", json!(statistics)),
             ("status", json!(status)),
             ("error", self.error(port).map_or(json!([]), |why| json!(why))),
@@ -299,7 +302,7 @@ fn column(settings: &Settings, name: &str) -> Json {
 fn columns(settings: &Settings) -> BTreeMap<String, String> {
     let name = |name: &str| match SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.scope) {
         Some(Scope::Options(_)) => format!("options:{name}"),
-        Some(Scope::BridgeOther) => format!("other_config:{name}"),
+        Some(Scope::BridgeOther | Scope::InterfaceOther) => format!("other_config:{name}"),
         _ => name.to_owned(),
     };
     settings.iter().map(|(key, value)| (name(key), value.to_string())).collect()

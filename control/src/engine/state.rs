@@ -8,7 +8,7 @@ use ringswitch_dataplane::port::{MAX_PORTS, PortId};
 use ringswitch_dataplane::sched::{Pool, PoolId, PoolSpec};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 
-use super::{BridgeView, Name, PortView};
+use super::{Affinity, BridgeView, Name, PortView};
 use crate::flows::Ports;
 use crate::model::{Port, Settings};
 use crate::openflow::stats::TableDesc;
@@ -204,6 +204,15 @@ impl State {
         };
         let wanted = wanted.map(|number| number as u32).filter(free);
         wanted.or(own).or_else(|| (1..=NUMBER_MAX).find(free)).ok_or_else(|| "no OpenFlow number is free".to_owned())
+    }
+
+    /// Queues that the operator wants on a CPU.
+    pub fn affinity(&self) -> Vec<Affinity> {
+        let of_port = |port: &PortSlot| {
+            let id = port.id;
+            port.spec.affinity().into_iter().map(move |(queue, cpu)| Affinity { port: id, queue, cpu })
+        };
+        self.ports().flat_map(of_port).collect()
     }
 
     /// What workers are to see.

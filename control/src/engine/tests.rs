@@ -139,9 +139,17 @@ impl Dataplane for Recorder {
         Vec::new()
     }
 
-    fn queues(&self) -> Vec<QueueReport> {
-        Vec::new()
+    fn place(&mut self, _: &Settings, affinity: &[Affinity]) {
+        for Affinity { port, queue, cpu } in affinity {
+            self.note(format!("queue {} {queue} on {cpu}", port.0));
+        }
     }
+
+    fn rebalance(&mut self, dry_run: bool) -> RebalanceReport {
+        RebalanceReport { dry_run, ..RebalanceReport::default() }
+    }
+
+    fn clear_worker_stats(&mut self) {}
 }
 
 struct Bench {

@@ -10,7 +10,7 @@ use ringswitch_dataplane::port::MAX_PORTS;
 use ringswitch_dataplane::port::xdp::PassFilter;
 
 use super::schema::SETTINGS;
-use super::{Bridge, Port, PortType, Scope, Switch, Target};
+use super::{Bridge, Port, PortType, Scope, Switch, Target, parse_affinity};
 
 /// Longest name that a network device can have.
 const NETDEV_NAME_MAX: usize = 15;
@@ -55,7 +55,7 @@ impl fmt::Display for Problem {
 /// Everything that does not fit together. `allowed_cpus` are those that this process may run on.
 #[must_use]
 pub fn check(switch: &Switch, allowed_cpus: &[usize]) -> Vec<Problem> {
-    let mut checker = Checker::default();
+    let mut checker = Checker { cpus: switch.worker_cpus(allowed_cpus), ..Checker::default() };
     checker.workers(switch, allowed_cpus);
     let files = ["private-key", "certificate", "ca-cert"];
     let given = files.into_iter().filter(|file| switch.ssl.text(file).is_some()).count();
@@ -95,6 +95,8 @@ struct Checker {
     problems: Vec<Problem>,
     /// Who has what: `socket /run/x` -> `port vm1`.
     owners: BTreeMap<String, String>,
+    /// Where workers are.
+    cpus: Vec<usize>,
 }
 
 impl Checker {
@@ -168,6 +170,7 @@ impl Checker {
                 }
             }
         }
+        self.affinity(port, place);
         if let Some(frames) = port.settings.number("frames").filter(|frames| !frames.is_power_of_two()) {
             self.problem(at("frames"), format!("frames is {frames}; expected a power of two"));
         }
@@ -178,6 +181,29 @@ impl Checker {
         }
         for resource in port.resources(name) {
             self.claim(resource, place, "port");
+        }
+    }
+
+    /// Queues have to exist, and workers have to be where queues are wanted.
+    fn affinity(&mut self, port: &Port, place: &Place) {
+        let Some(text) = port.settings.text("pmd-rxq-affinity") else { return };
+        let at = Place { setting: Some("pmd-rxq-affinity"), ..place.clone() };
+        let pairs = match parse_affinity(text) {
+            Ok(pairs) => pairs,
+            Err(why) => return self.problem(at, format!("pmd-rxq-affinity: {why}")),
+        };
+        for (queue, cpu) in pairs {
+            if let Some(most) = port.most_queues().filter(|&most| u64::from(queue) >= most) {
+                let message = format!("pmd-rxq-affinity: there is no queue {queue}, the port has {most}, from 0");
+                self.problem(at.clone(), message);
+            }
+            if !self.cpus.contains(&cpu) {
+                let cpus = self.cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+                let message = format!(
+                    "pmd-rxq-affinity: no worker is on CPU {cpu}, which queue {queue} asks for (workers: {cpus})"
+                );
+                self.problem(at.clone(), message);
+            }
         }
     }
 
@@ -200,7 +226,7 @@ fn fits(name: &str, port_type: PortType) -> bool {
             && match setting.scope {
                 Scope::Options(types) => types.contains(&port_type),
                 _ if name == "mtu_request" => matches!(port_type, PortType::Tap | PortType::Internal),
-                scope => matches!(scope, Scope::Port | Scope::Interface),
+                scope => matches!(scope, Scope::Port | Scope::Interface | Scope::InterfaceOther),
             }
     })
 }

@@ -65,6 +65,9 @@ impl Record {
         if let Some(option) = column.strip_prefix("options:") {
             return if self == Self::Port { None } else { find(option, |scope| matches!(scope, Scope::Options(_))) };
         }
+        if let Some(other) = other_config(column) {
+            return if self == Self::Port { None } else { find(other, |scope| scope == Scope::InterfaceOther) };
+        }
         find(column, |scope| self.holds(scope))
     }
 
@@ -79,6 +82,7 @@ impl Record {
     fn unknown(self, column: &str) -> ColumnError {
         let known = SETTINGS.iter().filter_map(|setting| match setting.scope {
             Scope::Options(_) if self == Self::Interface => Some(format!("options:{}", setting.name)),
+            Scope::InterfaceOther if self != Self::Port => Some(format!("other_config:{}", setting.name)),
             scope => self.holds(scope).then(|| setting.name.to_owned()),
         });
         let known: Vec<String> = known.collect();
@@ -103,8 +107,7 @@ pub fn port_column(port: &mut Port, record: Record, argument: &str) -> Result<()
 /// As [`port_column`].
 pub fn bridge_column(bridge: &mut Bridge, argument: &str) -> Result<(), ColumnError> {
     let (column, value) = split(argument)?;
-    let other = column.strip_prefix("other_config:").or_else(|| column.strip_prefix("other-config:"));
-    let setting = match other {
+    let setting = match other_config(column) {
         Some(name) => find(name, |scope| scope == Scope::BridgeOther),
         None => find(column, |scope| scope == Scope::Bridge),
     };
@@ -130,10 +133,25 @@ pub fn controller_column(bridge: &mut Bridge, argument: &str) -> Result<(), Colu
     )
 }
 
+/// Sets or clears a column of the switch itself: the table Open_vSwitch.
+///
+/// # Errors
+/// As [`port_column`].
+pub fn workers_column(workers: &mut Settings, argument: &str) -> Result<(), ColumnError> {
+    let (column, value) = split(argument)?;
+    let setting = other_config(column).and_then(|name| find(name, |scope| scope == Scope::Workers));
+    store(workers, setting.ok_or_else(|| unknown_of("Open_vSwitch", column, &[Scope::Workers]))?, column, value)
+}
+
+/// The part behind `other_config:`.
+fn other_config(column: &str) -> Option<&str> {
+    column.strip_prefix("other_config:").or_else(|| column.strip_prefix("other-config:"))
+}
+
 fn unknown_of(record: &'static str, column: &str, scopes: &[Scope]) -> ColumnError {
     let known = SETTINGS.iter().filter(|setting| scopes.contains(&setting.scope));
     let name = |setting: &Setting| match setting.scope {
-        Scope::BridgeOther => format!("other_config:{}", setting.name),
+        Scope::BridgeOther | Scope::Workers => format!("other_config:{}", setting.name),
         _ => setting.name.to_owned(),
     };
     let known: Vec<String> = known.map(name).collect();

@@ -6,6 +6,7 @@
 //! (`schema`); whether they fit together is what [`check`] answers. Neighbours: `config` and `rpc` fill it, `plan`
 //! compares two of them, `apply` makes it true.
 
+mod affinity;
 mod check;
 mod column;
 mod help;
@@ -14,8 +15,9 @@ mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use affinity::parse_affinity;
 pub use check::{PROTOCOLS, Place, Problem, check};
-pub use column::{ColumnError, Record, bridge_column, controller_column, port_column};
+pub use column::{ColumnError, Record, bridge_column, controller_column, port_column, workers_column};
 pub use help::settings_help;
 pub use ringswitch_dataplane::flow::near_miss;
 pub use schema::{Expect, PortType, SETTINGS, Scope, Setting, Settings, Value, find};
@@ -121,6 +123,13 @@ impl Switch {
     pub fn cpus(&self) -> Vec<usize> {
         self.workers.numbers("cpus").map(|cpus| cpus.iter().map(|&cpu| cpu as usize).collect()).unwrap_or_default()
     }
+
+    /// The CPUs that workers run on: those asked for, or the last one allowed.
+    #[must_use]
+    pub fn worker_cpus(&self, allowed_cpus: &[usize]) -> Vec<usize> {
+        let cpus = self.cpus();
+        if cpus.is_empty() { allowed_cpus.last().copied().into_iter().collect() } else { cpus }
+    }
 }
 
 impl Bridge {
@@ -190,6 +199,23 @@ impl Port {
             policing_burst_kb: number("ingress_policing_burst"),
             policing_kpkts: number("ingress_policing_kpkts_rate"),
             policing_burst_kpkts: number("ingress_policing_kpkts_burst"),
+        }
+    }
+
+    /// The CPUs that poll its queues, by queue, where the operator said so.
+    #[must_use]
+    pub fn affinity(&self) -> BTreeMap<u16, usize> {
+        let pairs = self.settings.text("pmd-rxq-affinity");
+        pairs.and_then(|pairs| parse_affinity(pairs).ok()).unwrap_or_default()
+    }
+
+    /// Receive queues that it can have; `None` when only its device tells.
+    #[must_use]
+    pub fn most_queues(&self) -> Option<u64> {
+        match self.port_type()? {
+            PortType::VhostUser => Some(self.settings.number("queues").unwrap_or(1)),
+            PortType::AfXdp => self.settings.number("n_rxq"),
+            PortType::Tap | PortType::Internal => Some(1),
         }
     }
 

@@ -39,7 +39,7 @@ impl PortType {
 /// Whose setting it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// `[workers]` of the file.
+    /// `[workers]` of the file; `other_config` of the table Open_vSwitch.
     Workers,
     /// `[ssl]` of the file.
     Ssl,
@@ -53,6 +53,8 @@ pub enum Scope {
     Port,
     /// A column of an interface.
     Interface,
+    /// `other_config` of an interface.
+    InterfaceOther,
     /// `options` of an interface of these types.
     Options(&'static [PortType]),
 }
@@ -134,6 +136,29 @@ pub const SETTINGS: &[Setting] = &[
         Expect::Number(0, 10_000_000),
         "200",
         "microseconds of finding nothing before a worker sleeps",
+    ),
+    setting("pmd-rxq-isolate", Scope::Workers, Expect::Flag, "true", "a worker with a pinned queue polls no others"),
+    setting("pmd-auto-lb", Scope::Workers, Expect::Flag, "false", "queues are moved when workers are loaded unequally"),
+    setting(
+        "pmd-auto-lb-rebal-interval",
+        Scope::Workers,
+        Expect::Number(0, 20_000),
+        "1",
+        "least minutes between two times that queues are moved; 0 is 1",
+    ),
+    setting(
+        "pmd-auto-lb-load-threshold",
+        Scope::Workers,
+        Expect::Number(0, 100),
+        "95",
+        "percent that the busiest worker is busy before queues are moved",
+    ),
+    setting(
+        "pmd-auto-lb-improvement-threshold",
+        Scope::Workers,
+        Expect::Number(0, 100),
+        "25",
+        "percent of the variance of workers' loads that has to go",
     ),
     setting("private-key", Scope::Ssl, Expect::Text("the path of a PEM file"), "no TLS", "the switch's private key"),
     setting("certificate", Scope::Ssl, Expect::Text("the path of a PEM file"), "no TLS", "its certificate"),
@@ -290,6 +315,13 @@ pub const SETTINGS: &[Setting] = &[
         Expect::Number(0, 1_000_000),
         "16",
         "1000 packets that it may send at once above that rate",
+    ),
+    setting(
+        "pmd-rxq-affinity",
+        Scope::InterfaceOther,
+        Expect::Text("pairs QUEUE:CPU such as \"0:3,1:7\""),
+        "by load",
+        "receive queues that the worker on this CPU polls",
     ),
     setting("path", VHOST, Expect::Text("the path of a unix socket"), "must be set", "the socket"),
     setting("mode", VHOST, Expect::OneOf(&["server", "client"]), "server", "who listens: server is the switch"),

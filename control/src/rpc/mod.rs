@@ -123,8 +123,15 @@ pub enum Call {
     FdbDel { bridge: String, vlan: u16, mac: String },
     /// What workers did.
     WorkerStats {},
+    /// Workers' and queues' counts start at zero.
+    WorkerStatsClear {},
     /// Who polls what.
     QueueShow {},
+    /// Evens out the load of the workers, or only tells how.
+    Rebalance {
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// Reads the configuration file again, or another one.
     Reload { file: Option<PathBuf> },
     /// What runs, as a configuration file.

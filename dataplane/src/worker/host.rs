@@ -1,14 +1,15 @@
 //! All workers: starts and ends the threads, places queues, publishes snapshots.
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::balance::{self, Move, Plan};
 use super::idle::IdlePolicy;
+use super::placement::{Pin, Placement, QueuePlacement, WorkerPlacement};
 use super::run::{Attachment, Command, Injection, Mailbox, Worker};
 use super::stats::{QueueCounters, WorkerCounters, WorkerTotals};
 use super::switchboard::Switchboard;
@@ -18,8 +19,8 @@ use crate::pipeline::{
     FlowCache, LOCAL_NUMBER, NOWHERE, PacketOut, PortEntry, PortFlags, Snapshot, Upcall, Upcalls, VlanMode,
 };
 use crate::port::{PortId, QueueHost, RxQueue, TxQueues};
-use crate::sys::affinity;
 use crate::sys::event::EventFd;
+use crate::sys::{affinity, clock};
 
 /// How many workers, where, and what they do when idle.
 #[derive(Clone, Debug)]
@@ -32,36 +33,18 @@ pub struct WorkersConfig {
     pub idle: IdlePolicy,
 }
 
-/// A receive queue and the worker that polls it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueuePlacement {
-    /// The worker's number.
-    pub worker: usize,
-    /// Whose queue.
-    pub port: PortId,
-    /// Which of the port's queues.
-    pub index: u16,
-    /// Packets received through it since it was attached.
-    pub packets: u64,
-    /// In so many batches.
-    pub batches: u64,
-    /// Cycles of the clock spent on them, from receiving to sending.
-    pub cycles: u64,
-}
-
-struct Placed {
-    worker: usize,
-    counters: Arc<QueueCounters>,
-}
-
 /// See the module.
 pub struct Workers {
     cpus: Vec<usize>,
-    cache_entries: usize,
+    cache_entries: AtomicUsize,
     board: Arc<Switchboard>,
     mailboxes: Vec<Arc<Mailbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    placement: Mutex<HashMap<(PortId, u16), Placed>>,
+    /// Locked for as long as a queue is between two workers: a session that takes its queue back meanwhile waits, and then
+    /// finds it with the new one. Workers never lock it.
+    placement: Mutex<Placement>,
+    /// Each worker's counters when they were cleared.
+    cleared: Mutex<Vec<WorkerTotals>>,
     /// On their way back from workers; a message of a new cache brings nothing.
     removed_caches: Mutex<Vec<Receiver<Option<Box<FlowCache>>>>>,
     /// By worker.
@@ -77,6 +60,7 @@ impl Workers {
     /// A CPU that does not exist or is not allowed, and too many open files or threads.
     pub fn start(config: WorkersConfig) -> io::Result<Arc<Self>> {
         let (workers, ready) = Self::prepare(config.cpus.clone(), config.cache_entries)?;
+        workers.set_idle(config.idle);
         for (worker, &cpu) in ready.into_iter().zip(&config.cpus) {
             let (started, outcome) = bounded(1);
             let body = move || {
@@ -84,7 +68,7 @@ impl Workers {
                 let go = pinned.is_ok();
                 let _ = started.send(pinned);
                 if go {
-                    worker.run(config.idle);
+                    worker.run();
                 }
             };
             let thread = std::thread::Builder::new().name(format!("worker-{cpu}")).spawn(body)?;
@@ -111,6 +95,7 @@ impl Workers {
                 commands,
                 full: false.into(),
                 asleep: false.into(),
+                spin: IdlePolicy::default().spin_cycles().into(),
                 wake: EventFd::new()?,
                 counters: WorkerCounters::default(),
             });
@@ -118,12 +103,13 @@ impl Workers {
             mailboxes.push(mailbox);
         }
         let workers = Self {
+            placement: Mutex::new(Placement::new(cpus.len())),
+            cleared: Mutex::new(vec![WorkerTotals::default(); cpus.len()]),
             cpus,
-            cache_entries,
+            cache_entries: cache_entries.into(),
             board,
             mailboxes,
             threads: Mutex::default(),
-            placement: Mutex::default(),
             removed_caches: Mutex::default(),
             upcalls: ready.iter().map(Worker::upcalls).collect(),
             injected: unbounded(),
@@ -162,11 +148,27 @@ impl Workers {
 
     /// Caches are made and freed here, never by a worker: what a worker gives back waits until [`collect`](Self::collect).
     fn set_caches(&self, bridge: usize, present: bool) {
+        let entries = self.cache_entries.load(Ordering::Relaxed);
         for mailbox in &self.mailboxes {
             let (reply, answer) = bounded(1);
-            let cache = present.then(|| Box::new(FlowCache::new(self.cache_entries, &Mask::NONE)));
+            let cache = present.then(|| Box::new(FlowCache::new(entries, &Mask::NONE)));
             mailbox.send(Command::SetCache(bridge, cache, reply));
             self.lock_removed().push(answer);
+        }
+    }
+
+    /// When workers sleep from now on.
+    pub fn set_idle(&self, idle: IdlePolicy) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.spin.store(idle.spin_cycles(), Ordering::Relaxed));
+    }
+
+    /// How many flows each worker's cache of each bridge remembers from now on. What it remembered is forgotten when that is
+    /// another number than before.
+    pub fn set_cache_entries(&self, entries: usize) {
+        if self.cache_entries.swap(entries, Ordering::Relaxed) != entries {
+            let bridges = self.current().bridges.len();
+            let exists = |&bridge: &usize| self.current().bridge(bridge).is_some();
+            (0..bridges).filter(exists).for_each(|bridge| self.set_caches(bridge, true));
         }
     }
 
@@ -247,29 +249,76 @@ impl Workers {
         self.board.current()
     }
 
-    /// What each worker did so far.
+    /// What each worker did since the start, or since counters were cleared.
     #[must_use]
     pub fn stats(&self) -> Vec<WorkerTotals> {
-        self.mailboxes.iter().map(|mailbox| mailbox.counters.totals()).collect()
+        let cleared = self.lock_cleared();
+        let workers = self.mailboxes.iter().zip(&*cleared);
+        workers.map(|(mailbox, cleared)| mailbox.counters.totals().since(*cleared)).collect()
+    }
+
+    /// The counters of workers and queues start at zero.
+    pub fn clear_stats(&self) {
+        *self.lock_cleared() = self.mailboxes.iter().map(|mailbox| mailbox.counters.totals()).collect();
+        self.lock_placement().clear();
     }
 
     /// Who polls what, sorted by port and queue.
     #[must_use]
     pub fn queues(&self) -> Vec<QueuePlacement> {
+        self.lock_placement().queues()
+    }
+
+    /// Each worker, as queues are placed on it.
+    #[must_use]
+    pub fn placement(&self) -> Vec<WorkerPlacement> {
+        self.lock_placement().workers()
+    }
+
+    /// Measures the loads since the last call; to be called every second or more often.
+    pub fn sample(&self) {
+        let busy = self.mailboxes.iter().map(|mailbox| mailbox.counters.totals().busy_cycles);
+        self.lock_placement().sample(clock::cycles(), busy);
+    }
+
+    /// Says which queues belong to which worker, and whether such a worker is isolated. Queues that are in the wrong place then
+    /// are moved; these are returned.
+    pub fn set_pins(&self, pins: &[Pin], isolates: bool) -> Vec<Move> {
+        let mut placement = self.lock_placement();
+        let strays = if placement.set_pins(pins, isolates) { placement.strays() } else { Vec::new() };
+        drop(placement);
+        self.make(&strays)
+    }
+
+    /// At most so many moves that would even out the load.
+    #[must_use]
+    pub fn plan(&self, most: usize) -> Plan {
         let placement = self.lock_placement();
-        let mut queues: Vec<_> = placement
-            .iter()
-            .map(|(&(port, index), placed)| QueuePlacement {
-                worker: placed.worker,
-                port,
-                index,
-                packets: placed.counters.packets.read(),
-                batches: placed.counters.batches.read(),
-                cycles: placed.counters.cycles.read(),
-            })
-            .collect();
-        queues.sort_by_key(|queue| (queue.port, queue.index));
-        queues
+        balance::plan(&placement.loads(), &placement.open(), most)
+    }
+
+    /// Moves queues, one after the other, each between two bursts: nothing is lost, and frames keep their order. Returns the
+    /// moves that were made; a queue that is not where it was planned from any more stays where it is.
+    pub fn make(&self, moves: &[Move]) -> Vec<Move> {
+        moves.iter().filter(|it| self.make_one(it)).copied().collect()
+    }
+
+    fn make_one(&self, it: &Move) -> bool {
+        let key = (it.port, it.index);
+        let mut placement = self.lock_placement();
+        if it.from == it.to || placement.worker_of(key) != Some(it.from) {
+            return false;
+        }
+        let (old, new) = (&self.mailboxes[it.from], &self.mailboxes[it.to]);
+        let (reply, answer) = bounded(1);
+        old.send(Command::Detach(it.port, it.index, reply));
+        // None when the worker has ended, and the queue with it.
+        let Some(attachment) = answer.recv().ok().flatten() else { return false };
+        new.send(Command::Attach(attachment));
+        placement.moved(key, it.to);
+        old.counters.moved_out.add(1);
+        new.counters.moved_in.add(1);
+        true
     }
 
     /// Ends the threads. Queues still attached are dropped.
@@ -294,19 +343,21 @@ impl Workers {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_placement(&self) -> std::sync::MutexGuard<'_, HashMap<(PortId, u16), Placed>> {
+    fn lock_cleared(&self) -> std::sync::MutexGuard<'_, Vec<WorkerTotals>> {
+        self.cleared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_placement(&self) -> std::sync::MutexGuard<'_, Placement> {
         self.placement.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl QueueHost for Workers {
-    /// The worker with the fewest queues gets it.
+    /// The worker that it is pinned to gets it, or the least loaded one.
     fn attach_rx(&self, port: PortId, index: u16, queue: Box<dyn RxQueue>) {
-        let mut placement = self.lock_placement();
-        let load = |worker: &usize| placement.values().filter(|placed| placed.worker == *worker).count();
-        let Some(worker) = (0..self.mailboxes.len()).min_by_key(load) else { return };
         let counters = Arc::new(QueueCounters::default());
-        placement.insert((port, index), Placed { worker, counters: Arc::clone(&counters) });
+        let mut placement = self.lock_placement();
+        let Some(worker) = placement.place((port, index), Arc::clone(&counters)) else { return };
         self.mailboxes[worker].send(Command::Attach(Attachment {
             port,
             index,
@@ -319,10 +370,11 @@ impl QueueHost for Workers {
         }));
     }
 
+    /// Out of the table first: from then on nobody moves the queue, and the lock need not be held until it comes.
     fn detach_rx(&self, port: PortId, index: u16) -> Option<Box<dyn RxQueue>> {
-        let placed = self.lock_placement().remove(&(port, index))?;
+        let worker = self.lock_placement().remove((port, index))?;
         let (reply, answer) = bounded(1);
-        self.mailboxes[placed.worker].send(Command::Detach(port, index, reply));
-        answer.recv().ok().flatten()
+        self.mailboxes[worker].send(Command::Detach(port, index, reply));
+        answer.recv().ok().flatten().map(|attachment| attachment.queue)
     }
 }

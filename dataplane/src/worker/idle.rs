@@ -7,6 +7,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::sys::clock;
 use crate::sys::event::EventFd;
 
 /// Longest sleep: a safety net for a peer that forgets to notify, far below what would show as load.
@@ -24,6 +25,13 @@ impl Default for IdlePolicy {
     /// times over.
     fn default() -> Self {
         Self { spin: Some(Duration::from_micros(200)) }
+    }
+}
+
+impl IdlePolicy {
+    /// The same in cycles of the clock.
+    pub(super) fn spin_cycles(self) -> u64 {
+        self.spin.map_or(u64::MAX, |spin| spin.as_nanos() as u64 * (clock::cycles_per_second() / 1000) / 1_000_000)
     }
 }
 

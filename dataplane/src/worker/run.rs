@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::idle::{IdlePolicy, Sleeper};
+use super::idle::Sleeper;
 use super::roster::Roster;
 use super::stats::{QueueCounters, WorkerCounters};
 use super::switchboard::Switchboard;
@@ -30,7 +30,7 @@ pub(super) enum Command {
     /// Poll this queue from now on.
     Attach(Attachment),
     /// Give this queue back.
-    Detach(PortId, u16, Sender<Option<Box<dyn RxQueue>>>),
+    Detach(PortId, u16, Sender<Option<Attachment>>),
     /// Use this cache for the bridge with this index; the old one goes back, to be freed elsewhere.
     SetCache(usize, Option<Box<FlowCache>>, Sender<Option<Box<FlowCache>>>),
     /// Send this packet of control's own; it goes back, to be freed elsewhere.
@@ -54,7 +54,8 @@ pub(super) struct Attachment {
     pub(super) counters: Arc<QueueCounters>,
     /// Looks since it last had something; see `roster`.
     pub(super) empty_passes: u32,
-    /// When the worker has been busy for so many cycles in all, this queue is served again; see [`WALK_SHARE`].
+    /// When the worker has been busy for so many cycles in all, this queue is served again; see [`WALK_SHARE`]. While no
+    /// worker has the queue: for how many more.
     pub(super) held_until: u64,
     /// Cycles of the clock before which its rate allows nothing.
     pub(super) waits_until: u64,
@@ -69,6 +70,8 @@ pub(super) struct Mailbox {
     pub(super) full: AtomicBool,
     /// The worker sleeps, or is about to.
     pub(super) asleep: AtomicBool,
+    /// Cycles of finding nothing before it sleeps.
+    pub(super) spin: AtomicU64,
     pub(super) wake: EventFd,
     pub(super) counters: WorkerCounters,
 }
@@ -225,6 +228,7 @@ impl Worker {
             received = admit(limits, attachment, &mut self.batch);
         }
         if received == 0 && self.batch.tally.total() == 0 {
+            attachment.counters.found_nothing();
             // A limit holds for one burst.
             self.batch.clear();
             return Some(0);
@@ -238,9 +242,7 @@ impl Worker {
         counters.cache_hits.add(lookups.cache_hits);
         counters.walks.add(lookups.walks);
         attachment.queue.finish();
-        attachment.counters.packets.add(received as u64);
-        attachment.counters.batches.add(1);
-        attachment.counters.cycles.add(clock::cycles().saturating_sub(start));
+        attachment.counters.served(received, lookups, clock::cycles().saturating_sub(start));
         let handled = received + self.batch.tally.total() as usize;
         self.batch.clear();
         if lookups.walk_cycles > 0 {
@@ -314,6 +316,7 @@ impl Worker {
 
     fn attach(&mut self, mut attachment: Attachment) {
         attachment.queue.disarm();
+        attachment.held_until += self.busy;
         if let Some(fd) = attachment.queue.event_fd()
             && let Err(error) = self.sleeper.watch(fd)
         {
@@ -322,22 +325,23 @@ impl Worker {
         self.queues.add(attachment);
     }
 
-    fn detach(&mut self, port: PortId, index: u16) -> Option<Box<dyn RxQueue>> {
-        let queue = self.queues.remove(port, index)?.queue;
-        if let Some(fd) = queue.event_fd() {
+    /// What the queue has learned goes with it; how long it is held back, in time of this worker, as what is left.
+    fn detach(&mut self, port: PortId, index: u16) -> Option<Attachment> {
+        let mut attachment = self.queues.remove(port, index)?;
+        if let Some(fd) = attachment.queue.event_fd() {
             self.sleeper.forget(fd);
         }
-        Some(queue)
+        attachment.held_until = attachment.held_until.saturating_sub(self.busy);
+        Some(attachment)
     }
 
     /// Polls until told to stop.
-    pub(super) fn run(mut self, policy: IdlePolicy) {
-        let spin = policy.spin.map(|spin| spin.as_nanos() as u64 * (clock::cycles_per_second() / 1000) / 1_000_000);
+    pub(super) fn run(mut self) {
         let mut last_work = clock::cycles();
         while !self.stopped {
             if self.poll_once() > 0 {
                 last_work = clock::cycles();
-            } else if spin.is_some_and(|spin| clock::cycles().saturating_sub(last_work) > spin) {
+            } else if clock::cycles().saturating_sub(last_work) > self.mailbox.spin.load(Ordering::Relaxed) {
                 self.sleep();
                 last_work = clock::cycles();
             } else {
