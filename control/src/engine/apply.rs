@@ -82,9 +82,11 @@ impl<D: Dataplane> Engine<D> {
                 return Err(why);
             }
         }
+        steps.next.place_ports();
         self.state = steps.next;
         self.model = wanted;
         self.generation += 1;
+        self.choose_addresses();
         for (bridge, learning) in steps.learning {
             self.dataplane.set_bridge(bridge, learning);
         }
@@ -98,6 +100,7 @@ impl<D: Dataplane> Engine<D> {
                 Finally::RemoveBridge(bridge) => self.dataplane.remove_bridge(bridge),
             }
         }
+        self.tell_sorters();
         self.drain_events();
         self.tell_ports();
         Ok(())
@@ -149,6 +152,16 @@ impl<D: Dataplane> Engine<D> {
                 self.close(id, steps);
                 steps.next.remove_port(id);
                 steps.finally.push(Finally::Forget(id));
+                Ok(())
+            }
+            Change::SetPool { pool, spec } => {
+                // A number that the last snapshot uses is not taken in the same transaction.
+                let in_use = |id| self.state.has_pool(id);
+                steps.next.set_pool(pool, spec, in_use);
+                Ok(())
+            }
+            Change::RemovePool { pool } => {
+                steps.next.pools.remove(pool);
                 Ok(())
             }
             Change::SetGroups { bridge, groups } => {
@@ -260,6 +273,7 @@ impl<D: Dataplane> Engine<D> {
             self.links.insert(id, (port.name.clone(), link));
             return Ok(());
         }
+        self.addresses.reopened(id);
         match self.dataplane.open_port(id, &port.name, &port.spec) {
             Ok(()) => {
                 port.open = true;
@@ -285,6 +299,7 @@ impl<D: Dataplane> Engine<D> {
         for id in self.state.failed_ports() {
             let Some(port) = self.state.port_mut(id) else { continue };
             let name = port.name.clone();
+            self.addresses.reopened(id);
             match self.dataplane.open_port(id, &name, &port.spec) {
                 Ok(()) => {
                     info!(port = %name, "opened at last");
@@ -297,6 +312,7 @@ impl<D: Dataplane> Engine<D> {
         }
         if opened {
             self.publish();
+            self.tell_sorters();
             self.drain_events();
             self.tell_ports();
         }
@@ -336,6 +352,7 @@ impl<D: Dataplane> Engine<D> {
                 Undo::Reopen(id) => {
                     let Some(port) = self.state.port_mut(id) else { continue };
                     let name = port.name.clone();
+                    self.addresses.reopened(id);
                     match self.dataplane.open_port(id, &name, &port.spec) {
                         Ok(()) => drop(self.links.insert(id, (name, waiting()))),
                         Err(why) => {
@@ -348,6 +365,7 @@ impl<D: Dataplane> Engine<D> {
         }
         self.drain_events();
         self.publish();
+        self.tell_sorters();
         self.tell_ports();
     }
 }

@@ -9,14 +9,16 @@
 mod check;
 mod column;
 mod help;
+mod pool;
 mod schema;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use check::{PROTOCOLS, Place, Problem, check};
-pub use column::{ColumnError, Record, bridge_column, controller_column, port_column};
+pub use column::{ColumnError, Record, bridge_column, controller_column, pool_column, port_column};
 pub use help::settings_help;
+pub use pool::{FILTERS_MAX, Pool, PoolFilter};
 pub use ringswitch_dataplane::flow::near_miss;
 pub use schema::{Expect, PortType, SETTINGS, Scope, Setting, Settings, Value, find};
 pub use target::{Address, DEFAULT_PORT, Target};
@@ -33,6 +35,8 @@ pub struct Switch {
     pub ssl: Settings,
     /// Bridges by name.
     pub bridges: BTreeMap<String, Bridge>,
+    /// Pools by name: those that the operator made.
+    pub pools: BTreeMap<String, Pool>,
 }
 
 /// A bridge: ports that see each other, and the flows that say how.
