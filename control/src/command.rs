@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Bridge, Port, Record, Settings, Switch, Value, bridge_column, controller_column, near_miss, port_column,
-    workers_column,
+    Bridge, Pool, Port, Record, Settings, Switch, Value, bridge_column, controller_column, near_miss, pool_column,
+    port_column, workers_column,
 };
 
 /// A command of a transaction. Queries among them see the switch after the transaction.
@@ -77,6 +77,16 @@ pub enum Command {
     GetSsl {},
     /// No TLS.
     DelSsl {},
+    /// Columns of a pool, which is made when there is none.
+    PoolSet { pool: String, columns: Vec<String> },
+    /// A pool goes; its ports are pools of their own then.
+    PoolDel {
+        pool: String,
+        #[serde(default)]
+        if_exists: bool,
+    },
+    /// All pools, ports that are in none included.
+    PoolList {},
     /// Everything at a glance.
     Show {},
 }
@@ -94,15 +104,18 @@ pub enum Table {
     Controller,
     /// The switch itself, whose name is `.`.
     OpenVSwitch,
+    /// Pools by name.
+    Pool,
 }
 
 impl Table {
-    const NAMES: [(&'static str, Self); 5] = [
+    const NAMES: [(&'static str, Self); 6] = [
         ("bridge", Self::Bridge),
         ("port", Self::Port),
         ("interface", Self::Interface),
         ("controller", Self::Controller),
         ("open_vswitch", Self::OpenVSwitch),
+        ("pool", Self::Pool),
     ];
 
     /// From the operator's word; a beginning is enough, and case does not count.
@@ -115,7 +128,9 @@ impl Table {
         Self::NAMES.iter().find(known).map(|(_, table)| *table).ok_or_else(|| {
             let hint = near_miss(&lower, Self::NAMES.map(|(name, _)| name));
             let hint = hint.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
-            format!("unknown table \"{word}\"; expected bridge, port, interface, controller or open_vswitch{hint}")
+            format!(
+                "unknown table \"{word}\"; expected bridge, port, interface, controller, pool or open_vswitch{hint}"
+            )
         })
     }
 }
@@ -127,10 +142,7 @@ impl Table {
 pub fn edit(switch: &mut Switch, command: &Command) -> Result<(), String> {
     match command {
         Command::AddBr { bridge, may_exist } => add_bridge(switch, bridge, *may_exist),
-        Command::DelBr { bridge, if_exists } => match switch.bridges.remove(bridge) {
-            None if !if_exists => Err(format!("no bridge named {bridge}")),
-            _ => Ok(()),
-        },
+        Command::DelBr { bridge, if_exists } => del_bridge(switch, bridge, *if_exists),
         Command::AddPort { bridge, port, may_exist, columns } => add_port(switch, bridge, port, *may_exist, columns),
         Command::DelPort { bridge, port, if_exists } => del_port(switch, bridge.as_deref(), port, *if_exists),
         Command::Set { table, record, columns } => set(switch, Table::parse(table)?, record, columns),
@@ -149,11 +161,14 @@ pub fn edit(switch: &mut Switch, command: &Command) -> Result<(), String> {
             switch.ssl = Settings::default();
             Ok(())
         }
+        Command::PoolSet { pool, columns } => set_pool(switch, pool, columns),
+        Command::PoolDel { pool, if_exists } => del_pool(switch, pool, *if_exists),
         Command::GetFailMode { bridge } | Command::GetController { bridge } => bridge_of(switch, bridge).map(drop),
         Command::ListBr {}
         | Command::ListPorts { .. }
         | Command::Get { .. }
         | Command::GetSsl {}
+        | Command::PoolList {}
         | Command::Show {} => Ok(()),
     }
 }
@@ -167,6 +182,15 @@ fn add_bridge(switch: &mut Switch, name: &str, may_exist: bool) -> Result<(), St
         return refuse(format!("a port named {name} already exists on bridge {bridge}"));
     }
     switch.bridges.insert(name.to_owned(), Bridge::default());
+    Ok(())
+}
+
+fn del_bridge(switch: &mut Switch, name: &str, if_exists: bool) -> Result<(), String> {
+    match switch.bridges.remove(name) {
+        None if !if_exists => return Err(format!("no bridge named {name}")),
+        None => {}
+        Some(bridge) => bridge.ports.keys().map(String::as_str).chain([name]).for_each(|port| switch.leave_pools(port)),
+    }
     Ok(())
 }
 
@@ -208,7 +232,40 @@ fn del_port(switch: &mut Switch, bridge: Option<&str>, name: &str, if_exists: bo
     if let Some(bridge) = switch.bridges.get_mut(&owner) {
         bridge.ports.remove(name);
     }
+    switch.leave_pools(name);
     Ok(())
+}
+
+/// The pool that is to be changed: made when there is none. One that is made with a port's name has that port.
+fn pool_mut<'a>(switch: &'a mut Switch, name: &str) -> &'a mut Pool {
+    let is_port = switch.bridge_of_port(name).is_some();
+    switch.pools.entry(name.to_owned()).or_insert_with(|| {
+        let mut pool = Pool::default();
+        if is_port {
+            pool.settings.replace("ports", Some(Value::List(vec![name.to_owned()])));
+        }
+        pool
+    })
+}
+
+fn set_pool(switch: &mut Switch, name: &str, columns: &[String]) -> Result<(), String> {
+    let pool = pool_mut(switch, name);
+    columns.iter().try_for_each(|column| pool_column(pool, column)).map_err(|error| error.to_string())
+}
+
+fn del_pool(switch: &mut Switch, name: &str, if_exists: bool) -> Result<(), String> {
+    if switch.pools.remove(name).is_some() || if_exists {
+        return Ok(());
+    }
+    if switch.bridge_of_port(name).is_some() {
+        return match switch.pool_of_port(name) {
+            Some(pool) => Err(format!("no pool named {name} (port {name} is in pool {pool})")),
+            None => Err(format!("port {name} is a pool of its own, which goes with the port")),
+        };
+    }
+    let hint = near_miss(name, switch.pools.keys().map(String::as_str));
+    let hint = hint.map(|hint| format!("; did you mean \"{hint}\"?")).unwrap_or_default();
+    Err(format!("no pool named {name}{hint}"))
 }
 
 fn bridge_of<'a>(switch: &'a mut Switch, name: &str) -> Result<&'a mut Bridge, String> {
@@ -229,6 +286,10 @@ fn set(switch: &mut Switch, table: Table, name: &str, columns: &[String]) -> Res
             }
             Table::OpenVSwitch if name == "." => workers_column(&mut switch.workers, column),
             Table::OpenVSwitch => return Err(format!("no row \"{name}\" in table Open_vSwitch, whose only one is .")),
+            Table::Pool if switch.pools.contains_key(name) || is_own_pool(switch, name) => {
+                pool_column(pool_mut(switch, name), column)
+            }
+            Table::Pool => return Err(format!("no row \"{name}\" in table {table:?}")),
             Table::Port | Table::Interface if switch.bridges.contains_key(name) => {
                 return Err(format!("{name} is the bridge's own port, which has no columns that can be set"));
             }
@@ -241,6 +302,11 @@ fn set(switch: &mut Switch, table: Table, name: &str, columns: &[String]) -> Res
         done.map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// A port that was put into no pool.
+fn is_own_pool(switch: &Switch, name: &str) -> bool {
+    switch.bridge_of_port(name).is_some() && switch.pool_of_port(name).is_none()
 }
 
 #[cfg(test)]
@@ -303,7 +369,7 @@ mod tests {
             (&[bridge("br0"), set("bridge", "br0", &["mac=1"])], "Bridge does not contain a column \"mac\""),
             (
                 &[set("prot", "x", &["a=b"])],
-                "unknown table \"prot\"; expected bridge, port, interface, controller or open_vswitch; did you mean \"port\"?",
+                "unknown table \"prot\"; expected bridge, port, interface, controller, pool or open_vswitch; did you mean \"port\"?",
             ),
         ];
         for (commands, expected) in cases {

@@ -27,8 +27,10 @@ use ringswitch_dataplane::sys::clock::coarse_ms;
 use ringswitch_dataplane::sys::netdev;
 use ringswitch_dataplane::worker::Workers;
 
-use crate::engine::{Affinity, Dataplane, FdbEntry, FdbFilter, Learning, PortView, View};
-use crate::model::{Port, PortType, Settings};
+use crate::engine::{
+    Affinity, Dataplane, FdbEntry, FdbFilter, Learning, PoolFrames, PoolSorting, PortView, SortPool, View,
+};
+use crate::model::{PoolFilter, Port, PortType, Settings};
 use crate::openflow::stats;
 use crate::report::{FdbStats, RebalanceReport, WorkerReport};
 use workers::Balance;
@@ -89,11 +91,19 @@ impl Switch {
         let Opened { tx, counters, .. } = self.ports.get(&port.id)?;
         let (tx, counters) = (Arc::clone(tx), Arc::clone(counters));
         let (id, number, vlan, flags) = (port.id, port.number, options::vlan(&port.vlan), port_flags(port.config));
-        let limits = options::limits(&port.rates).map(|rates| Arc::new(Limits::new(rates)));
+        // Rates that stay keep their level, whatever else changes about the port.
+        let known = old.port(port.id);
+        let limits = options::limits(&port.rates).map(|rates| {
+            let same = known.and_then(|old| old.limits.as_ref()).filter(|limits| *limits.rates() == rates);
+            same.map_or_else(|| Arc::new(Limits::new(rates)), Arc::clone)
+        });
         let pool = Arc::clone(port.pool);
-        let egress = port.qos.clone().map(|spec| Arc::new(Egress::new(spec)));
+        let egress = port.qos.clone().map(|spec| {
+            let same = known.and_then(|old| old.egress.as_ref()).filter(|egress| *egress.spec() == spec);
+            same.map_or_else(|| Arc::new(Egress::new(spec)), Arc::clone)
+        });
         let new = PortEntry { id, number, bridge, tx, counters, vlan, limits, pool, egress, flags };
-        let same = old.port(port.id).filter(|old| old.is_same(&new)).cloned();
+        let same = known.filter(|old| old.is_same(&new)).cloned();
         Some(same.unwrap_or_else(|| Arc::new(new)))
     }
 }
@@ -194,6 +204,29 @@ impl Dataplane for Switch {
                 netdev::mac(port.settings.text("netdev").unwrap_or(name)).ok()
             }
         }
+    }
+
+    // The port's own sorting is not connected yet: what is for a pool is found by the tables.
+    fn sort(&mut self, _: PortId, _: &[SortPool]) {}
+
+    fn sorting(&self, _: PortId) -> Vec<PoolSorting> {
+        Vec::new()
+    }
+
+    fn pool_frames(&self, _: PoolId) -> PoolFrames {
+        PoolFrames::default()
+    }
+
+    fn direct(&self, _: usize, _: PortId, _: PoolFilter) -> Result<String, String> {
+        Err("not known".to_owned())
+    }
+
+    fn cycles(&self) -> BTreeMap<PortId, u64> {
+        let mut cycles = BTreeMap::new();
+        for queue in self.workers.queues() {
+            *cycles.entry(queue.port).or_default() += queue.totals.cycles;
+        }
+        cycles
     }
 
     fn add_bridge(&mut self, bridge: usize, learning: Learning) {

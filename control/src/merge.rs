@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Bridge, Port, Settings, Switch};
+use crate::model::{Bridge, Pool, Port, Settings, Switch};
 
 /// The running switch with the difference between the file as it was (`base`) and as it is (`file`).
 ///
@@ -37,7 +37,31 @@ pub fn merge(base: &Switch, file: &Switch, running: &Switch) -> Result<Switch, V
             }
         }
     }
+    pools(&base.pools, &file.pools, &mut merged.pools, &mut conflicts);
     if conflicts.is_empty() { Ok(merged) } else { Err(conflicts) }
+}
+
+fn pools(
+    old: &BTreeMap<String, Pool>,
+    wanted: &BTreeMap<String, Pool>,
+    now: &mut BTreeMap<String, Pool>,
+    conflicts: &mut Vec<String>,
+) {
+    now.retain(|name, _| wanted.contains_key(name) || !old.contains_key(name));
+    for (name, pool) in wanted {
+        match (old.get(name), now.get_mut(name)) {
+            (Some(old), Some(now)) => {
+                settings(&old.settings, &pool.settings, &mut now.settings, &format!("pool {name}"), conflicts);
+            }
+            (Some(old), None) if old == pool => {}
+            (None, Some(now)) if now != pool => {
+                conflicts.push(format!("pool {name} is new in the file, but was made since with other settings"));
+            }
+            _ => {
+                now.insert(name.clone(), pool.clone());
+            }
+        }
+    }
 }
 
 fn bridge(old: &Bridge, wanted: &Bridge, now: &mut Bridge, name: &str, conflicts: &mut Vec<String>) {
@@ -117,6 +141,31 @@ mod tests {
         assert_eq!(merge(&base, &base, &running), Ok(running.clone()));
         let file = switch(&port("vm1", "tag = 1"));
         assert_eq!(merge(&base, &file, &running), Ok(file));
+    }
+
+    #[test]
+    fn pools_of_the_file_and_of_commands_come_together() {
+        let ports = port("vm1", "") + &port("vm2", "") + &port("vm3", "");
+        let with = |pools: &str| switch(&format!("{ports}{pools}"));
+        let (web, db) = ("[pools.web]\nports = [\"vm1\"]\n", "[pools.db]\nports = [\"vm2\"]\n");
+        let own = "[pools.own]\nports = [\"vm3\"]\n";
+        let running = with(&format!("{web}priority = 3\n{own}"));
+        let file = with(&format!("{web}weight = 9\n{db}"));
+        let expected = with(&format!("{web}priority = 3\nweight = 9\n{db}{own}"));
+        assert_eq!(merge(&with(web), &file, &running), Ok(expected));
+        let conflicts = merge(
+            &with(web),
+            &with(&format!("{web}weight = 9\n{own}")),
+            &with(&format!("{web}weight = 8\n{own}weight = 1")),
+        );
+        assert_eq!(
+            conflicts.unwrap_err(),
+            [
+                "pool own is new in the file, but was made since with other settings",
+                "pool web: weight is 9 in the file, but was set to 8 since",
+            ]
+        );
+        assert_eq!(merge(&with(&format!("{web}{db}")), &with(db), &with(&format!("{web}{db}"))), Ok(with(db)));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Bridge, Port, Scope, Settings, Switch, find};
+use crate::model::{Bridge, Pool, Port, Scope, Settings, Switch, find};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub enum Change {
     OpenPort { bridge: String, port: String, spec: Port },
     /// Other columns of a port that stays open.
     SetPort { bridge: String, port: String, spec: Port },
+    /// A pool comes, or has other columns.
+    SetPool { pool: String, spec: Pool },
+    /// A pool goes; its ports that stay are pools of their own then.
+    RemovePool { pool: String },
     /// Groups of the configuration come or are other ones.
     SetGroups { bridge: String, groups: Vec<String> },
     /// Groups of the configuration go.
@@ -64,6 +68,10 @@ pub fn plan(running: &Switch, desired: &Switch) -> Vec<Change> {
     for (name, bridge) in &desired.bridges {
         plan.come(name, running.bridges.get(name), bridge);
     }
+    let gone = running.pools.keys().filter(|pool| !desired.pools.contains_key(*pool));
+    plan.settings.extend(gone.map(|pool| Change::RemovePool { pool: pool.clone() }));
+    let come = desired.pools.iter().filter(|(name, pool)| running.pools.get(*name) != Some(pool));
+    plan.settings.extend(come.map(|(name, pool)| Change::SetPool { pool: name.clone(), spec: pool.clone() }));
     plan.early.into_iter().chain(plan.leaving).chain(plan.late).chain(plan.settings).chain(plan.unused).collect()
 }
 
@@ -206,6 +214,8 @@ mod tests {
             Change::ClosePort { port, .. } => format!("close {port}"),
             Change::OpenPort { port, .. } => format!("open {port}"),
             Change::SetPort { port, .. } => format!("set {port}"),
+            Change::SetPool { pool, .. } => format!("pool {pool}"),
+            Change::RemovePool { pool } => format!("-pool {pool}"),
             Change::SetGroups { groups, .. } => format!("set [{}]", groups.join("; ")),
             Change::RemoveGroups { groups, .. } => format!("-groups {groups:?}"),
             Change::SetMeter { meter, .. } => format!("set [{meter}]"),
@@ -271,6 +281,15 @@ mod tests {
             "-[arp actions=group:1], +[arp actions=drop], -groups [1]"
         );
         assert_eq!(words("[bridges.br0]", "[bridges.br0]\nmac-aging-time = 60"), "set br0");
+        let pool = |more: &str| {
+            let port = |name: &str| format!("[bridges.br0.ports.{name}]\ntype = \"tap\"\n");
+            format!("{}{}{more}", port("a"), port("b"))
+        };
+        let (one, other) =
+            ("[pools.p]\nports = [\"a\"]", "[pools.p]\nports = [\"a\"]\nweight = 2\n[pools.q]\nports = [\"b\"]");
+        assert_eq!(words(&pool(""), &pool(other)), "pool p, pool q");
+        assert_eq!(words(&pool(one), &pool(other)), "pool p, pool q");
+        assert_eq!(words(&pool(other), &pool(one)), "-pool q, pool p");
         assert_eq!(words("[workers]\ncpus = [0]", "[workers]\ncpus = [1]"), "set workers");
     }
 }

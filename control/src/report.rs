@@ -322,3 +322,119 @@ pub enum TraceStep {
         note: String,
     },
 }
+
+/// A pool, for `pool-list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolReport {
+    /// Its name.
+    pub name: String,
+    /// It is a port that was put into no pool.
+    pub own: bool,
+    /// Its ports' names.
+    pub ports: Vec<String>,
+    /// The addresses it is reached by, oldest first.
+    pub filters: Vec<AddressReport>,
+    /// Its part of what several pools want.
+    pub weight: u32,
+    /// Its strict class.
+    pub priority: u64,
+    /// Bits per second that it is promised.
+    pub min_rate: Option<u64>,
+    /// Most bits per second.
+    pub max_rate: Option<u64>,
+    /// Most packets per second.
+    pub max_packet_rate: Option<u64>,
+    /// Who sorts for it, on each uplink of its bridges.
+    pub sorting: Vec<SortingReport>,
+}
+
+/// An address of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressReport {
+    /// `MAC`, or `MAC,VLAN`.
+    pub address: String,
+    /// How it is known: config, static, flow, learned.
+    pub origin: String,
+}
+
+/// Who sorts frames of an uplink for a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SortingReport {
+    /// The uplink's name.
+    pub uplink: String,
+    /// nic, xdp, software; none when nobody does.
+    pub sorter: String,
+    /// Through which queues or sockets; why nobody does.
+    pub queues: String,
+    /// Why the better sorters do not.
+    pub why_not: BTreeMap<String, String>,
+    /// Frames that came sorted.
+    pub frames: u64,
+}
+
+/// A pool's counters, for `pool-stats`. Received is what the VM sent, sent what it got.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatsReport {
+    /// Its name.
+    pub name: String,
+    /// Its ports' names.
+    pub ports: Vec<String>,
+    /// Packets from the VM, dropped ones included.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Packets to the VM.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Drops at its ports by reason; only those that happened.
+    pub drops: BTreeMap<String, u64>,
+    /// Frames to it whose way was known from their address, by who sorted them.
+    pub sorted: SortedReport,
+    /// Frames to its addresses that went through the tables.
+    pub unsorted: u64,
+    /// Cycles spent on what came from the VM.
+    pub cycles: u64,
+    /// The same as a part of all ports' cycles, 0 to 1.
+    pub cycles_share: f64,
+}
+
+/// Frames by who sorted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SortedReport {
+    /// The NIC.
+    pub nic: u64,
+    /// The XDP program.
+    pub xdp: u64,
+    /// The worker.
+    pub software: u64,
+}
+
+/// How frames to an address travel on a bridge, for `pool-trace`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolTraceReport {
+    /// The bridge's name.
+    pub bridge: String,
+    /// `MAC`, or `MAC,VLAN`.
+    pub address: String,
+    /// The pool; none when it is no one's.
+    pub pool: Option<String>,
+    /// How that is known: config, static, flow, learned.
+    pub origin: Option<String>,
+    /// Why it is no pool's.
+    pub why: Option<String>,
+    /// From each uplink.
+    pub uplinks: Vec<UplinkTraceReport>,
+}
+
+/// The same from one uplink.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkTraceReport {
+    /// Who sorts.
+    #[serde(flatten)]
+    pub sorting: SortingReport,
+    /// All such frames go the same way, so they need no table.
+    pub fast_path: bool,
+    /// Which way that is; why there is none, otherwise.
+    pub verdict: String,
+}

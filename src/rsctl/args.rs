@@ -10,8 +10,8 @@ const ABOUT: &str = "Controls a running ringswitchd, in the words of ovs-vsctl, 
 
 const TRANSACTIONS: &str = "\
 TRANSACTIONS
-  Commands that configure (add-br, del-br, add-port, del-port, set, set-controller and the like) may be joined with `--`. All of them happen, or none.
-  Queries among them (get, list-br, list-ports, show) see the result.
+  Commands that configure (add-br, del-br, add-port, del-port, set, pool-set, set-controller and the like) may be joined with `--`. All of them happen, or none.
+  Queries among them (get, list-br, list-ports, pool-list, show) see the result.
 
 ";
 
@@ -25,6 +25,7 @@ fn columns() -> String {
         part("COLUMNS OF A BRIDGE", "", &|scope| scope == Scope::Bridge),
         part("  also", "other_config:", &|scope| scope == Scope::BridgeOther),
         part("COLUMNS OF A CONTROLLER, by its bridge's name", "", &|scope| scope == Scope::Controller),
+        part("COLUMNS OF A POOL, a VM's ports", "", &|scope| scope == Scope::Pool),
         part("COLUMNS OF A PORT", "", &|scope| scope == Scope::Port),
         part("COLUMNS OF AN INTERFACE", "", &|scope| scope == Scope::Interface),
         part("  also", "other_config:", &|scope| scope == Scope::InterfaceOther),
@@ -59,6 +60,9 @@ EXAMPLES
     rsctl add-group br0 'group_id=1,type=select,bucket=output:vm1,bucket=output:vm2'
     rsctl add-meter br0 'meter=1,kbps,bands=type=drop,rate=10000'
     rsctl add-flow br0 'tcp actions=meter:1,group:1'
+  A VM with two ports, its part of the uplink and of the CPU, and what sorts frames for it:
+    rsctl pool-set web ports=vm1,vm2 weight=200 max_rate=1000000000
+    rsctl pool-list; rsctl pool-stats web; rsctl pool-trace 52:54:00:00:00:01
   What happens:
     rsctl trace br0 in_port=vm1,tcp,nw_dst=10.0.0.1,tp_dst=22
     rsctl show
@@ -140,26 +144,26 @@ pub enum Command {
         /// The bridge's name
         bridge: String,
     },
-    /// Set columns of a bridge, port, interface or controller
+    /// Set columns of a bridge, port, interface, controller or pool
     #[command(after_help = columns())]
     Set {
-        /// bridge, port, interface or controller, or the beginning of it
+        /// bridge, port, interface, controller or pool, or the beginning of it
         table: String,
-        /// The name of the bridge or port; of a controller, its bridge's
+        /// The name of the bridge, port or pool; of a controller, its bridge's
         record: String,
         /// What to set, such as tag=10 or options:path=/run/vm1.sock
         #[arg(value_name = "COLUMN[:KEY]=VALUE", required = true)]
         columns: Vec<String>,
     },
-    /// Print columns of a bridge, port, interface or controller
+    /// Print columns of a bridge, port, interface, controller or pool
     #[command(after_help = columns())]
     Get {
         /// Print nothing if there is no such record, an empty line if there is no such key
         #[arg(long)]
         if_exists: bool,
-        /// bridge, port, interface or controller, or the beginning of it
+        /// bridge, port, interface, controller or pool, or the beginning of it
         table: String,
-        /// The name of the bridge or port; of a controller, its bridge's
+        /// The name of the bridge, port or pool; of a controller, its bridge's
         record: String,
         /// What to print, such as tag or statistics:rx_packets; all columns when none is named
         #[arg(value_name = "COLUMN[:KEY]")]
@@ -214,6 +218,36 @@ pub enum Command {
     GetSsl,
     /// No TLS any more
     DelSsl,
+    /// Change a pool (the ports of one VM), or make one; with a port's name the pool that this port is
+    #[command(after_help = columns())]
+    PoolSet {
+        /// The pool's name
+        pool: String,
+        /// What to set, such as ports=vm1,vm2 weight=200 filters=52:54:00:00:00:01,10
+        #[arg(value_name = "COLUMN=VALUE", required = true)]
+        columns: Vec<String>,
+    },
+    /// Delete a pool; its ports are pools of their own then
+    PoolDel {
+        /// Do nothing if it does not exist
+        #[arg(long)]
+        if_exists: bool,
+        /// The pool's name
+        pool: String,
+    },
+    /// Print all pools: ports, addresses, shares, and who sorts received frames for them
+    PoolList,
+    /// Print what pools received and sent, how it came and what it cost
+    PoolStats {
+        /// Only this pool
+        pool: Option<String>,
+    },
+    /// Print which pool an address belongs to, why, and how frames to it get there
+    PoolTrace {
+        /// The address, such as 52:54:00:00:00:01, or in VLAN 10 52:54:00:00:00:01,10; on this bridge, or on all
+        #[arg(value_name = "[BRIDGE] MAC[,VLAN]", num_args = 1..=2, required = true)]
+        words: Vec<String>,
+    },
     /// Print bridges, ports and their state at a glance
     Show,
     /// Add a flow

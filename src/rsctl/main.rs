@@ -3,6 +3,7 @@
 mod args;
 mod monitor;
 mod openflow;
+mod pools;
 mod print;
 mod top;
 mod workers;
@@ -162,6 +163,11 @@ fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
         Command::FdbStats { bridge } => Call::FdbStats { bridge },
         Command::FdbAdd { bridge, port, vlan, mac } => Call::FdbAdd { bridge, port, vlan, mac },
         Command::FdbDel { bridge, vlan, mac } => Call::FdbDel { bridge, vlan, mac },
+        Command::PoolStats { pool } => Call::PoolStats { pool },
+        Command::PoolTrace { mut words } => {
+            let address = words.pop().unwrap_or_default();
+            Call::PoolTrace { bridge: words.pop(), address }
+        }
         Command::WorkerStats { .. } => Call::WorkerStats {},
         Command::WorkerStatsClear => Call::WorkerStatsClear {},
         Command::Rebalance { dry_run } => Call::Rebalance { dry_run },
@@ -230,6 +236,9 @@ fn configure(command: Command) -> Result<Configure, ()> {
         }
         Command::GetSsl => Configure::GetSsl {},
         Command::DelSsl => Configure::DelSsl {},
+        Command::PoolSet { pool, columns } => Configure::PoolSet { pool, columns },
+        Command::PoolDel { if_exists, pool } => Configure::PoolDel { pool, if_exists },
+        Command::PoolList => Configure::PoolList {},
         Command::Show => Configure::Show {},
         _ => return Err(()),
     })

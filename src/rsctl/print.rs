@@ -32,6 +32,7 @@ pub fn answer(command: &Configure, answer: &Value) -> Printed {
             let files = read::<BTreeMap<String, String>>(answer)?;
             files.iter().map(|(name, file)| format!("{name}: {file}\n")).collect()
         }
+        Configure::PoolList {} => super::pools::list(&read::<Vec<_>>(answer)?),
         Configure::Show {} => read::<Vec<BridgeReport>>(answer)?.iter().map(bridge).collect(),
         _ => String::new(),
     })
@@ -44,6 +45,8 @@ pub fn result(call: &Call, result: &Value) -> Printed {
         Call::FdbShow { .. } => fdb(&read::<Vec<FdbReport>>(result)?),
         Call::FdbStats { bridge } => fdb_stats(bridge, &read(result)?),
         Call::FdbFlush { .. } => format!("{} addresses forgotten\n", read::<Changed>(result)?.count),
+        Call::PoolStats { .. } => super::pools::stats(&read::<Vec<_>>(result)?),
+        Call::PoolTrace { .. } => super::pools::trace(&read::<Vec<_>>(result)?),
         Call::WorkerStats {} => workers::stats(&read::<Vec<WorkerReport>>(result)?),
         Call::Rebalance { .. } => workers::rebalance(&read(result)?),
         Call::Version {} => {

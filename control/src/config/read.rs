@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{ConfigError, place};
 use crate::flows;
-use crate::model::{self, Bridge, Expect, Place, Port, Scope, Setting, Settings, Switch, Value, find, near_miss};
+use crate::model::{self, Bridge, Expect, Place, Pool, Port, Scope, Setting, Settings, Switch, Value, find, near_miss};
 
 type Entry<'a, 'i> = (&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>);
 
@@ -42,9 +42,10 @@ struct Reader<'t> {
 /// `bridges.br0.ports.vm1.tag`
 fn path_of(place: &Place) -> String {
     let mut path = Vec::new();
-    match &place.bridge {
-        Some(bridge) => path.extend(["bridges", bridge]),
-        None => path.push(if place.ssl { "ssl" } else { "workers" }),
+    match (&place.bridge, &place.pool) {
+        (Some(bridge), _) => path.extend(["bridges", bridge]),
+        (None, Some(pool)) => path.extend(["pools", pool]),
+        (None, None) => path.push(if place.ssl { "ssl" } else { "workers" }),
     }
     if let Some(port) = &place.port {
         path.extend(["ports", port]);
@@ -76,7 +77,17 @@ impl Reader<'_> {
                         }
                     }
                 }
-                other => self.unknown(key.span(), other, "", &["workers", "ssl", "bridges"]),
+                "pools" => {
+                    for entry @ (name, _) in self.table(entry, "pools").into_iter().flatten() {
+                        let path = format!("pools.{}", name.get_ref());
+                        if let Some(table) = self.table(entry, &path) {
+                            let mut pool = Pool::default();
+                            self.settings(table, &path, |scope| scope == Scope::Pool, &[], &mut pool.settings);
+                            switch.pools.insert(name.get_ref().to_string(), pool);
+                        }
+                    }
+                }
+                other => self.unknown(key.span(), other, "", &["workers", "ssl", "bridges", "pools"]),
             }
             self.places.insert(key.get_ref().to_string(), value.span());
         }
@@ -269,9 +280,9 @@ fn parse(setting: &Setting, value: &DeValue<'_>) -> Option<Value> {
             setting.expects.parse(text)
         }
         (Expect::Number(..), DeValue::Integer(_)) => setting.expects.parse(&decimal(value)?),
-        (Expect::List(_), DeValue::String(text)) => setting.expects.parse(text),
+        (Expect::List(_) | Expect::Filters, DeValue::String(text)) => setting.expects.parse(text),
         (Expect::List(_), DeValue::Array(parts)) if parts.is_empty() => Some(Value::List(Vec::new())),
-        (Expect::List(_), DeValue::Array(parts)) => {
+        (Expect::List(_) | Expect::Filters, DeValue::Array(parts)) => {
             let parts: Option<Vec<&str>> = parts.iter().map(|part| part.get_ref().as_str()).collect();
             setting.expects.parse(&parts?.join(","))
         }

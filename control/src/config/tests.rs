@@ -24,6 +24,11 @@ fn a_file_becomes_a_switch_and_a_file_again() {
         [bridges.br0.ports.eth1]
         type = "afxdp"
         [bridges.br1]
+        [pools.web]
+        ports = ["vm1", "br1"]
+        filters = ["52:54:00:00:00:01", "52:54:00:00:00:02,10"]
+        weight = 200
+        max_rate = 1000000
     "#;
     let switch = parse(text, Path::new("f.toml"), &[0, 1]).unwrap();
     let br0 = &switch.bridges["br0"];
@@ -32,6 +37,7 @@ fn a_file_becomes_a_switch_and_a_file_again() {
     assert_eq!(br0.flows.len(), 2);
     assert_eq!(br0.ports["vm1"].settings.numbers("trunks"), Some(&[10, 20, 21, 22][..]));
     assert_eq!(switch.bridges["br1"].flows.iter().collect::<Vec<_>>(), [crate::model::DEFAULT_FLOW]);
+    assert_eq!(switch.pools["web"].filters().unwrap().len(), 2);
     assert_eq!(parse(&to_toml(&switch), Path::new("again.toml"), &[0, 1]).unwrap(), switch);
 }
 
@@ -105,6 +111,56 @@ fn errors_name_the_place_what_was_found_and_what_was_expected() {
     ];
     for (text, expected) in cases {
         assert_eq!(errors(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_pools_is_told_with_its_place() {
+    let with = |pools: &str| {
+        let port = |name: &str| format!("[bridges.br0.ports.{name}]\ntype = \"vhost-user\"\npath = \"/run/{name}\"\n");
+        errors(&format!("{}{}{pools}", port("vm1"), port("vm2")))
+    };
+    let cases = [
+        ("[pools.a]\nprots = [\"vm1\"]", "f.toml:8:1: unknown key \"prots\" in pools.a; did you mean \"ports\"?"),
+        ("[pools.a]\nweight = 2", "f.toml:7:8: pools.a: it has no ports; expected ports, the names of at least one"),
+        (
+            "[pools.a]\nports = [\"vm1\"]\nweight = 0",
+            "f.toml:9:10: pools.a.weight: expected a number from 1 to 10000, found integer 0",
+        ),
+        (
+            "[pools.a]\nports = [\"vm1\"]\npriority = 8",
+            "f.toml:9:12: pools.a.priority: expected a number from 0 to 7, found integer 8",
+        ),
+        ("[pools.a]\nports = [\"vn1\"]", "f.toml:8:9: pools.a.ports: there is no port vn1; did you mean \"vm1\"?"),
+        (
+            "[pools.a]\nports = [\"vm1\"]\n[pools.b]\nports = [\"vm2\", \"vm1\"]",
+            "f.toml:10:9: pools.b.ports: port vm1 is in pool a already; a port is in one pool at most",
+        ),
+        (
+            "[pools.a]\nports = [\"vm1\"]\nfilters = [\"01:80:c2:00:00:00\"]",
+            "f.toml:9:11: pools.a.filters: \"01:80:c2:00:00:00\" is a group address, not one VM's: expected an address such as \
+             52:54:00:00:00:01, or 52:54:00:00:00:01,10 in VLAN 10",
+        ),
+        (
+            "[pools.a]\nports = [\"vm1\"]\nfilters = [\"02:00:00:00:00:01,5\"]\n[pools.b]\nports = [\"vm2\"]\nfilters = \
+             [\"02:00:00:00:00:01\", \"02:00:00:00:00:01,5\"]",
+            "f.toml:12:11: pools.b.filters: 02:00:00:00:00:01,5 is a filter of pool a already, on the same bridge",
+        ),
+        (
+            "[pools.a]\nports = [\"vm1\"]\nfilters = [\"auto\", \"02:00:00:00:00:01\"]",
+            "f.toml:9:11: pools.a.filters: \"auto\" among addresses; expected it alone, or addresses only",
+        ),
+        (
+            "[pools.a]\nports = [\"vm1\"]\nmin_rate = 20\nmax_rate = 10",
+            "f.toml:9:12: pools.a.min_rate: min_rate is 20; expected at most max_rate, 10",
+        ),
+        (
+            "[pools.vm2]\nports = [\"vm1\"]",
+            "f.toml:8:9: pools.vm2.ports: it is named as port vm2, which is not one of its ports",
+        ),
+    ];
+    for (pools, expected) in cases {
+        assert_eq!(with(pools), [expected], "{pools}");
     }
 }
 

@@ -35,6 +35,11 @@ pub fn to_toml(switch: &Switch) -> String {
         file.insert("ssl".to_owned(), Toml::Table(ssl));
     }
     file.insert("bridges".to_owned(), Toml::Table(bridges));
+    let pools: Table =
+        switch.pools.iter().map(|(name, pool)| (name.clone(), Toml::Table(settings(&pool.settings)))).collect();
+    if !pools.is_empty() {
+        file.insert("pools".to_owned(), Toml::Table(pools));
+    }
     file.to_string()
 }
 

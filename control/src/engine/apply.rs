@@ -80,9 +80,11 @@ impl<D: Dataplane> Engine<D> {
                 return Err(why);
             }
         }
+        steps.next.place_ports();
         self.state = steps.next;
         self.model = wanted;
         self.generation += 1;
+        self.choose_addresses();
         // Before workers see what is new: no packet of it is served in the wrong place.
         self.dataplane.place(&self.model.workers, &self.state.affinity());
         for (bridge, learning) in steps.learning {
@@ -98,6 +100,7 @@ impl<D: Dataplane> Engine<D> {
                 Finally::RemoveBridge(bridge) => self.dataplane.remove_bridge(bridge),
             }
         }
+        self.tell_sorters();
         self.drain_events();
         self.tell_ports();
         Ok(())
@@ -150,6 +153,16 @@ impl<D: Dataplane> Engine<D> {
                 self.close(id, steps);
                 steps.next.remove_port(id);
                 steps.finally.push(Finally::Forget(id));
+                Ok(())
+            }
+            Change::SetPool { pool, spec } => {
+                // A number that the last snapshot uses is not taken in the same transaction.
+                let in_use = |id| self.state.has_pool(id);
+                steps.next.set_pool(pool, spec, in_use);
+                Ok(())
+            }
+            Change::RemovePool { pool } => {
+                steps.next.pools.remove(pool);
                 Ok(())
             }
             Change::SetGroups { bridge, groups } => {
@@ -261,6 +274,7 @@ impl<D: Dataplane> Engine<D> {
             self.links.insert(id, (port.name.clone(), link));
             return Ok(());
         }
+        self.addresses.reopened(id);
         match self.dataplane.open_port(id, &port.name, &port.spec) {
             Ok(()) => {
                 port.open = true;
@@ -286,6 +300,7 @@ impl<D: Dataplane> Engine<D> {
         for id in self.state.failed_ports() {
             let Some(port) = self.state.port_mut(id) else { continue };
             let name = port.name.clone();
+            self.addresses.reopened(id);
             match self.dataplane.open_port(id, &name, &port.spec) {
                 Ok(()) => {
                     info!(port = %name, "opened at last");
@@ -298,6 +313,7 @@ impl<D: Dataplane> Engine<D> {
         }
         if opened {
             self.publish();
+            self.tell_sorters();
             self.drain_events();
             self.tell_ports();
         }
@@ -337,6 +353,7 @@ impl<D: Dataplane> Engine<D> {
                 Undo::Reopen(id) => {
                     let Some(port) = self.state.port_mut(id) else { continue };
                     let name = port.name.clone();
+                    self.addresses.reopened(id);
                     match self.dataplane.open_port(id, &name, &port.spec) {
                         Ok(()) => drop(self.links.insert(id, (name, waiting()))),
                         Err(why) => {
@@ -349,6 +366,7 @@ impl<D: Dataplane> Engine<D> {
         }
         self.drain_events();
         self.publish();
+        self.tell_sorters();
         self.tell_ports();
     }
 }

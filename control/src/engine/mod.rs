@@ -13,6 +13,7 @@ mod listings;
 mod meter_mod;
 mod notice;
 mod packets;
+mod pools;
 mod ports;
 mod query;
 mod served;
@@ -39,37 +40,27 @@ use tracing::{info, warn};
 use crate::command::{Command, edit};
 use crate::config;
 use crate::merge::merge;
-use crate::model::{Port, Rates, Settings, Switch, Vlan};
+use crate::model::{PoolFilter, Port, Rates, Settings, Switch, Vlan};
 use crate::openflow::stats::Port as PortDesc;
 use crate::report::{FdbStats, QueueReport, RebalanceReport, WorkerReport};
 
 pub(crate) use flow_mod::output_to;
 pub use notice::{Event, FlowChange, Notice, Origin};
+pub use pools::{PoolSorting, SortFilter, SortPool, Sorter};
 pub use served::Served;
 pub use statistics::{flow_entry, group_features, meter_features};
 pub use texts::Source;
 
 use apply::OnFailure;
+use pools::Addresses;
 use state::State;
 
 /// What workers are to see next.
 pub struct View<'a> {
     /// By bridge index; indices are dense and reused.
     pub bridges: Vec<Option<BridgeView<'a>>>,
-    /// Pools with filters.
+    /// Those that have addresses.
     pub pools: Vec<PoolView<'a>>,
-}
-
-/// A pool of a [`View`].
-pub struct PoolView<'a> {
-    /// Its place.
-    pub id: PoolId,
-    /// Its name.
-    pub name: &'a str,
-    /// Its open ports, of any bridge.
-    pub ports: Vec<PortId>,
-    /// Destinations and VLANs of frames for it, 0 for no VLAN; none of them is another pool's.
-    pub filters: Vec<(Mac, u16)>,
 }
 
 /// A bridge of a [`View`].
@@ -102,6 +93,18 @@ pub struct PortView<'a> {
     pub config: u32,
 }
 
+/// A pool of a [`View`]: the ports of one VM and what frames for it look like.
+pub struct PoolView<'a> {
+    /// Its number.
+    pub id: PoolId,
+    /// Its name.
+    pub name: &'a str,
+    /// Its ports.
+    pub ports: Vec<PortId>,
+    /// Destination and id of the VLAN tag on the wire (0 for none) of frames that are probably for one of them.
+    pub filters: Vec<(Mac, u16)>,
+}
+
 /// A learned or static address, as the dataplane has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FdbEntry {
@@ -122,6 +125,15 @@ pub struct FdbFilter {
     pub port: Option<PortId>,
     /// Only those of this VLAN.
     pub vlan: Option<u16>,
+}
+
+/// Frames to a pool's addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolFrames {
+    /// Their way was known from the address.
+    pub sorted: u64,
+    /// They went through the tables.
+    pub unsorted: u64,
 }
 
 /// How much a bridge learns, and for how long.
@@ -167,6 +179,21 @@ pub trait Dataplane {
     fn port_totals(&self, id: PortId) -> PortTotals;
     /// Its Ethernet address, when it has one of its own.
     fn port_mac(&self, id: PortId, name: &str, port: &Port) -> Option<Mac>;
+
+    /// Frames that come in at this AF_XDP port are to be sorted for these pools, instead of those it had. Costs little for
+    /// what is unchanged. A pool for which it cannot be done is served unsorted.
+    fn sort(&mut self, uplink: PortId, pools: &[SortPool]);
+    /// How it is done; nothing while the port is closed.
+    fn sorting(&self, uplink: PortId) -> Vec<PoolSorting>;
+    /// Frames to the pool's addresses.
+    fn pool_frames(&self, pool: PoolId) -> PoolFrames;
+    /// The way of all frames to this address that come in at this port, when they all go the same way.
+    ///
+    /// # Errors
+    /// Why they do not.
+    fn direct(&self, bridge: usize, ingress: PortId, filter: PoolFilter) -> Result<String, String>;
+    /// Cycles that workers spent on what came in, by port.
+    fn cycles(&self) -> BTreeMap<PortId, u64>;
 
     /// A learning table for this bridge.
     fn add_bridge(&mut self, bridge: usize, learning: Learning);
@@ -233,6 +260,7 @@ pub struct Engine<D> {
     /// The file, and what it said when it was loaded last.
     file: Option<(PathBuf, Switch)>,
     state: State,
+    addresses: Addresses,
     epoch: u64,
     /// Ids of ports that went, usable again when every worker uses this epoch.
     retiring: Vec<(u64, PortId)>,
@@ -269,6 +297,7 @@ impl<D: Dataplane> Engine<D> {
             model,
             file: None,
             state: State::default(),
+            addresses: Addresses::default(),
             epoch: 0,
             retiring: Vec::new(),
             events,
@@ -303,6 +332,9 @@ impl<D: Dataplane> Engine<D> {
         let mut wanted = self.model.clone();
         commands.iter().try_for_each(|command| edit(&mut wanted, command))?;
         self.apply(wanted, OnFailure::Refuse)?;
+        if commands.iter().any(|command| matches!(command, Command::PoolList {})) {
+            self.refresh_pools();
+        }
         commands.iter().map(|command| self.answer(command)).collect()
     }
 
@@ -353,6 +385,7 @@ impl<D: Dataplane> Engine<D> {
         self.expire_flows(now_ms);
         self.flush();
         self.retry(now_ms);
+        self.tend_pools(now_ms);
         self.dataplane.tend();
         let acknowledged = self.dataplane.acknowledged();
         self.retiring.retain(|&(epoch, _)| epoch > acknowledged);
@@ -364,6 +397,7 @@ impl<D: Dataplane> Engine<D> {
             self.dataplane.close_port(id);
         }
         self.state = State::default();
+        self.addresses = Addresses::default();
         self.model = Switch::default();
         self.generation += 1;
         self.publish();
@@ -401,7 +435,7 @@ impl<D: Dataplane> Engine<D> {
 
     fn publish(&mut self) {
         self.unpublished = false;
-        self.epoch = self.dataplane.publish(View { bridges: self.state.view(), pools: Vec::new() });
+        self.epoch = self.dataplane.publish(View { bridges: self.state.view(), pools: self.addresses.view() });
     }
 }
 

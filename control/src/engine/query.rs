@@ -7,6 +7,7 @@ use ringswitch_dataplane::packet::DropReason;
 use ringswitch_dataplane::port::PortEvent;
 use serde_json::{Value as Json, json};
 
+use super::pools::PoolRef;
 use super::state::PortSlot;
 use super::{Dataplane, Engine, FdbFilter};
 use crate::command::{Command, Table};
@@ -32,6 +33,7 @@ impl<D: Dataplane> Engine<D> {
                 Ok(json!(self.model.bridges.get(bridge).map_or(&[][..], |bridge| bridge.settings.list("controller"))))
             }
             Command::GetSsl {} => Ok(json!(values(&self.model.ssl, |scope| scope == Scope::Ssl))),
+            Command::PoolList {} => Ok(json!(self.pool_list())),
             Command::Show {} => Ok(json!(self.show())),
             _ => Ok(Json::Null),
         }
@@ -49,6 +51,7 @@ impl<D: Dataplane> Engine<D> {
             Table::Controller => self.controller_row(name),
             Table::OpenVSwitch => (name == ".")
                 .then(|| row([("other_config", json!(values(&self.model.workers, |scope| scope == Scope::Workers)))])),
+            Table::Pool => self.state.pool(name).map(|pool| self.pool_row(&pool)),
             Table::Port => self.state.port_named(name).map(port_row),
             Table::Interface => self.state.port_named(name).map(|port| self.interface_row(port)),
         };
@@ -86,6 +89,17 @@ impl<D: Dataplane> Engine<D> {
             columns.map(|setting| (setting.name.to_owned(), column(settings, setting.name))).collect();
         row.insert("target".to_owned(), column(settings, "controller"));
         Some(row)
+    }
+
+    fn pool_row(&self, pool: &PoolRef<'_>) -> BTreeMap<String, Json> {
+        let default = Settings::default();
+        let settings = pool.spec.map_or(&default, |spec| &spec.settings);
+        let columns = SETTINGS.iter().filter(|setting| setting.scope == Scope::Pool);
+        let mut row: BTreeMap<_, _> =
+            columns.map(|setting| (setting.name.to_owned(), column(settings, setting.name))).collect();
+        row.insert("name".to_owned(), json!(pool.name));
+        row.insert("ports".to_owned(), json!(pool.ports.iter().map(|port| &*port.name).collect::<Vec<_>>()));
+        row
     }
 
     fn interface_row(&self, port: &PortSlot) -> BTreeMap<String, Json> {
@@ -173,7 +187,7 @@ impl<D: Dataplane> Engine<D> {
         Ok(ports.into_iter().map(|port| self.stats(port)).collect())
     }
 
-    fn stats(&self, port: &PortSlot) -> PortStats {
+    pub(super) fn stats(&self, port: &PortSlot) -> PortStats {
         let totals = self.dataplane.port_totals(port.id);
         let drops = DropReason::ALL.iter().zip(&totals.drops).filter(|(_, count)| **count > 0);
         PortStats {

@@ -8,6 +8,7 @@ use ringswitch_dataplane::port::{MAX_PORTS, PortId};
 use ringswitch_dataplane::sched::{Pool, PoolId, PoolSpec};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 
+use super::pools::PoolSlot;
 use super::{Affinity, BridgeView, Name, PortView};
 use crate::flows::Ports;
 use crate::model::{Port, Settings};
@@ -28,6 +29,8 @@ pub struct State {
     pub bridges: Vec<Option<BridgeSlot>>,
     /// By [`PortId`].
     ports: Vec<Option<PortSlot>>,
+    /// Those that the operator made, by name.
+    pub pools: BTreeMap<String, PoolSlot>,
 }
 
 /// A bridge that exists.
@@ -122,6 +125,10 @@ impl State {
 
     pub fn ports(&self) -> impl Iterator<Item = &PortSlot> {
         self.ports.iter().flatten()
+    }
+
+    pub fn ports_mut(&mut self) -> impl Iterator<Item = &mut PortSlot> {
+        self.ports.iter_mut().flatten()
     }
 
     /// The bridge's ports, by number.

@@ -1,6 +1,7 @@
 //! The engine against a recording dataplane: what is opened and closed, in which order, and what a failure leaves.
 
 mod openflow;
+mod pools;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -15,6 +16,8 @@ use super::*;
 struct Recorder {
     log: Rc<RefCell<Vec<String>>>,
     broken: Rc<RefCell<BTreeSet<String>>>,
+    /// What was learned.
+    addresses: Rc<RefCell<Vec<FdbEntry>>>,
     epoch: u64,
 }
 
@@ -25,6 +28,29 @@ impl Recorder {
 }
 
 impl Dataplane for Recorder {
+    fn sort(&mut self, uplink: PortId, pools: &[SortPool]) {
+        let filters = |pool: &SortPool| pool.filters.iter().map(|one| format!(" {}", shown(one))).collect::<String>();
+        let pools: Vec<_> =
+            pools.iter().map(|pool| format!("{}*{}{}", pool.name, pool.weight, filters(pool))).collect();
+        self.note(format!("sort {}: {}", uplink.0, pools.join("; ")));
+    }
+
+    fn sorting(&self, _: PortId) -> Vec<PoolSorting> {
+        Vec::new()
+    }
+
+    fn pool_frames(&self, _: PoolId) -> PoolFrames {
+        PoolFrames::default()
+    }
+
+    fn direct(&self, _: usize, _: PortId, _: PoolFilter) -> Result<String, String> {
+        Err("nobody asks".to_owned())
+    }
+
+    fn cycles(&self) -> BTreeMap<PortId, u64> {
+        BTreeMap::new()
+    }
+
     fn take_upcalls(&mut self) -> Vec<Upcall> {
         Vec::new()
     }
@@ -40,7 +66,7 @@ impl Dataplane for Recorder {
     }
 
     fn open_port(&mut self, id: PortId, name: &str, port: &Port) -> Result<(), String> {
-        let path = port.settings.text("path").unwrap_or("local");
+        let path = port.settings.text("path").or(port.settings.text("netdev")).unwrap_or("local");
         if self.broken.borrow().contains(path) {
             return Err(format!("{path} exists"));
         }
@@ -86,7 +112,7 @@ impl Dataplane for Recorder {
     }
 
     fn fdb(&self, _: usize) -> Vec<FdbEntry> {
-        Vec::new()
+        self.addresses.borrow().clone()
     }
 
     fn fdb_flush(&mut self, _: usize, _: FdbFilter) -> usize {
@@ -152,10 +178,15 @@ impl Dataplane for Recorder {
     fn clear_worker_stats(&mut self) {}
 }
 
+fn shown(filter: &SortFilter) -> String {
+    PoolFilter { mac: filter.mac, vlan: filter.vlan }.to_string()
+}
+
 struct Bench {
     engine: Engine<Recorder>,
     log: Rc<RefCell<Vec<String>>>,
     broken: Rc<RefCell<BTreeSet<String>>>,
+    addresses: Rc<RefCell<Vec<FdbEntry>>>,
 }
 
 impl Bench {
@@ -163,9 +194,11 @@ impl Bench {
     fn new(ports: &[&str]) -> Self {
         let recorder = Recorder::default();
         let (log, broken) = (Rc::clone(&recorder.log), Rc::clone(&recorder.broken));
+        let addresses = Rc::clone(&recorder.addresses);
         broken.borrow_mut().insert("local".to_owned());
         let (_, events) = crossbeam_channel::unbounded();
-        let mut bench = Self { engine: Engine::new(recorder, &Switch::default(), events, vec![0]), log, broken };
+        let engine = Engine::new(recorder, &Switch::default(), events, vec![0]);
+        let mut bench = Self { engine, log, broken, addresses };
         let mut commands = vec![Command::AddBr { bridge: "br0".to_owned(), may_exist: false }];
         commands.extend(ports.iter().map(|name| add(name, &format!("/run/{name}"))));
         bench.engine.transact(&commands).unwrap();

@@ -9,6 +9,7 @@ use std::fmt;
 use ringswitch_dataplane::port::MAX_PORTS;
 use ringswitch_dataplane::port::xdp::PassFilter;
 
+use super::pool;
 use super::schema::SETTINGS;
 use super::{Bridge, Port, PortType, Scope, Switch, Target, parse_affinity};
 
@@ -28,6 +29,8 @@ pub struct Place {
     pub bridge: Option<String>,
     /// Its port.
     pub port: Option<String>,
+    /// The pool.
+    pub pool: Option<String>,
     /// The setting.
     pub setting: Option<&'static str>,
 }
@@ -46,6 +49,7 @@ impl fmt::Display for Problem {
         match &self.place {
             Place { port: Some(port), .. } => write!(f, "port {}: {}", port.escape_debug(), self.message),
             Place { bridge: Some(bridge), .. } => write!(f, "bridge {}: {}", bridge.escape_debug(), self.message),
+            Place { pool: Some(pool), .. } => write!(f, "pool {}: {}", pool.escape_debug(), self.message),
             Place { ssl: true, .. } => write!(f, "ssl: {}", self.message),
             _ => write!(f, "workers: {}", self.message),
         }
@@ -87,6 +91,7 @@ pub fn check(switch: &Switch, allowed_cpus: &[usize]) -> Vec<Problem> {
         let message = format!("{ports} ports (each bridge has one of its own), a switch has at most {MAX_PORTS}");
         checker.problem(Place::default(), message);
     }
+    checker.problems.extend(pool::problems(switch));
     checker.problems
 }
 
@@ -238,7 +243,7 @@ fn options(port_type: PortType) -> String {
 }
 
 /// Bridges and ports are named like network devices.
-fn word(name: &str) -> Result<(), String> {
+pub(super) fn word(name: &str) -> Result<(), String> {
     let strange = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | ',' | '=');
     if name.is_empty() || name == "." || name == ".." || name.contains(strange) {
         return Err(format!("\"{}\" is not a name: no spaces and none of / : , =", name.escape_debug()));

@@ -5,7 +5,7 @@
 use thiserror::Error;
 
 use super::schema::SETTINGS;
-use super::{Bridge, Expect, Port, Scope, Setting, Settings, find, near_miss};
+use super::{Bridge, Expect, Pool, Port, Scope, Setting, Settings, find, near_miss};
 
 /// Why a column was not set.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -133,6 +133,16 @@ pub fn controller_column(bridge: &mut Bridge, argument: &str) -> Result<(), Colu
     )
 }
 
+/// Sets or clears a column of a pool.
+///
+/// # Errors
+/// As [`port_column`].
+pub fn pool_column(pool: &mut Pool, argument: &str) -> Result<(), ColumnError> {
+    let (column, value) = split(argument)?;
+    let setting = find(column, |scope| scope == Scope::Pool);
+    store(&mut pool.settings, setting.ok_or_else(|| unknown_of("Pool", column, &[Scope::Pool]))?, column, value)
+}
+
 /// Sets or clears a column of the switch itself: the table Open_vSwitch.
 ///
 /// # Errors
@@ -171,7 +181,8 @@ fn store(settings: &mut Settings, setting: &'static Setting, column: &str, value
     }
     // Sets may be written as Open vSwitch prints them: [10, 20].
     let list = value.strip_prefix('[').and_then(|value| value.strip_suffix(']')).unwrap_or(value);
-    let text = if matches!(setting.expects, Expect::Numbers(..) | Expect::List(_)) { list } else { value };
+    let text =
+        if matches!(setting.expects, Expect::Numbers(..) | Expect::List(_) | Expect::Filters) { list } else { value };
     let parsed = setting.expects.parse(text).ok_or_else(|| ColumnError::Value {
         column: column.to_owned(),
         value: value.to_owned(),

@@ -10,6 +10,7 @@ mod affinity;
 mod check;
 mod column;
 mod help;
+mod pool;
 mod schema;
 mod target;
 
@@ -17,8 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use affinity::parse_affinity;
 pub use check::{PROTOCOLS, Place, Problem, check};
-pub use column::{ColumnError, Record, bridge_column, controller_column, port_column, workers_column};
+pub use column::{ColumnError, Record, bridge_column, controller_column, pool_column, port_column, workers_column};
 pub use help::settings_help;
+pub use pool::{FILTERS_MAX, Pool, PoolFilter};
 pub use ringswitch_dataplane::flow::near_miss;
 pub use schema::{Expect, PortType, SETTINGS, Scope, Setting, Settings, Value, find};
 pub use target::{Address, DEFAULT_PORT, Target};
@@ -35,6 +37,8 @@ pub struct Switch {
     pub ssl: Settings,
     /// Bridges by name.
     pub bridges: BTreeMap<String, Bridge>,
+    /// Pools by name: those that the operator made.
+    pub pools: BTreeMap<String, Pool>,
 }
 
 /// A bridge: ports that see each other, and the flows that say how.

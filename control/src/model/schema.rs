@@ -49,6 +49,8 @@ pub enum Scope {
     BridgeOther,
     /// A column of a bridge's controllers.
     Controller,
+    /// A column of a pool.
+    Pool,
     /// A column of a port.
     Port,
     /// A column of an interface.
@@ -72,6 +74,8 @@ pub enum Expect {
     Numbers(u64, u64),
     /// Several texts without commas; says what they are.
     List(&'static str),
+    /// Addresses, or `auto`.
+    Filters,
     /// File permissions in octal, as text.
     Permissions,
     /// `true` or `false`.
@@ -255,6 +259,37 @@ pub const SETTINGS: &[Setting] = &[
         "300",
         "seconds until a silent address is forgotten",
     ),
+    setting("ports", Scope::Pool, Expect::List("names of ports"), "must be set", "the VM's ports"),
+    setting("filters", Scope::Pool, Expect::Filters, "auto", "the VM's addresses; auto: what flows and learning say"),
+    setting(
+        "weight",
+        Scope::Pool,
+        Expect::Number(1, 10_000),
+        "100",
+        "its part of what several pools want at once, against their weights",
+    ),
+    setting("priority", Scope::Pool, Expect::Number(0, 7), "0", "a higher one is served first where several wait"),
+    setting(
+        "min_rate",
+        Scope::Pool,
+        Expect::Number(0, 1_000_000_000_000),
+        "0, nothing is promised",
+        "bits per second that it gets of a shared port before weights count",
+    ),
+    setting(
+        "max_rate",
+        Scope::Pool,
+        Expect::Number(0, 1_000_000_000_000),
+        "0, no limit",
+        "bits per second that its ports together may send; the rest waits in their rings",
+    ),
+    setting(
+        "max_packet_rate",
+        Scope::Pool,
+        Expect::Number(0, 1_000_000_000),
+        "0, no limit",
+        "packets per second that its ports together may send; the rest waits in their rings",
+    ),
     setting("tag", Scope::Port, Expect::Number(0, 4095), "a trunk", "the VLAN of untagged frames"),
     setting("trunks", Scope::Port, Expect::Numbers(0, 4095), "all", "the VLANs of tagged frames"),
     setting(
@@ -348,6 +383,13 @@ pub const SETTINGS: &[Setting] = &[
         "best-effort",
         "how frames are taken from the driver",
     ),
+    setting(
+        "sorter",
+        XDP,
+        Expect::OneOf(&["auto", "nic", "xdp", "software"]),
+        "auto",
+        "who sorts received frames into pools: auto is the first of the others that works",
+    ),
     setting("n_rxq", XDP, Expect::Number(1, 256), "all of the netdev", "queues to use"),
     setting("pass", XDP, Expect::Text("tests such as \"arp,tcp:22\""), "nothing", "what stays with the kernel"),
     setting("busy-poll", XDP, Expect::Number(1, 1_000_000), "off", "microseconds of busy polling in the kernel"),
@@ -385,6 +427,7 @@ impl Expect {
             Self::Number(from, to) => number(text, from, to).map(Value::Number),
             Self::Numbers(from, to) => numbers(text, from, to).map(Value::Numbers),
             Self::List(_) => list(text).map(Value::List),
+            Self::Filters => list(text).map(|words| Value::List(with_vlans(words))),
             Self::Permissions => u16::from_str_radix(text, 8)
                 .ok()
                 .filter(|&bits| bits <= 0o777 && !text.starts_with('+'))
@@ -412,6 +455,21 @@ fn list(text: &str) -> Option<Vec<String>> {
     words.iter().all(|word| !word.is_empty() && !word.contains('\0')).then_some(words)
 }
 
+/// A number alone is the VLAN of the address in front of it: `MAC,10` is one filter, `MAC,MAC,10` are two.
+fn with_vlans(words: Vec<String>) -> Vec<String> {
+    let mut filters: Vec<String> = Vec::new();
+    for word in words {
+        match filters.last_mut() {
+            Some(last) if word.bytes().all(|digit| digit.is_ascii_digit()) && !last.contains(',') => {
+                last.push(',');
+                last.push_str(&word);
+            }
+            _ => filters.push(word),
+        }
+    }
+    filters
+}
+
 impl fmt::Display for Expect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -419,6 +477,9 @@ impl fmt::Display for Expect {
             Self::OneOf(words) => write!(f, "one of {}", words.join(", ")),
             Self::Number(from, to) => write!(f, "a number from {from} to {to}"),
             Self::Numbers(from, to) => write!(f, "a list of numbers from {from} to {to}"),
+            Self::Filters => {
+                f.write_str("auto, or addresses such as 52:54:00:00:00:01 or (in VLAN 10) 52:54:00:00:00:01,10")
+            }
             Self::Permissions => write!(f, "permissions in octal, such as \"0660\""),
             Self::Flag => write!(f, "true or false"),
         }

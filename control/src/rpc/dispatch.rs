@@ -43,6 +43,8 @@ pub fn dispatch<D: Dataplane>(engine: &mut Engine<D>, call: Call) -> Result<Stri
         Call::FdbFlush { bridge, port, vlan } => engine.fdb_flush(&bridge, port.as_deref(), vlan).and_then(json),
         Call::FdbAdd { bridge, port, vlan, mac } => engine.fdb_add(&bridge, &port, vlan, &mac).and_then(json),
         Call::FdbDel { bridge, vlan, mac } => engine.fdb_del(&bridge, vlan, &mac).and_then(json),
+        Call::PoolStats { pool } => engine.pool_stats(pool.as_deref()).and_then(json),
+        Call::PoolTrace { bridge, address } => engine.pool_trace(bridge.as_deref(), &address).and_then(json),
         Call::WorkerStats {} => json(engine.workers()),
         Call::WorkerStatsClear {} => json(engine.clear_worker_stats()),
         Call::QueueShow {} => json(engine.queues()),

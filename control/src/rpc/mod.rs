@@ -121,6 +121,10 @@ pub enum Call {
     FdbAdd { bridge: String, port: String, vlan: u16, mac: String },
     /// An address goes.
     FdbDel { bridge: String, vlan: u16, mac: String },
+    /// What pools received and sent.
+    PoolStats { pool: Option<String> },
+    /// Which pool an address belongs to, and how its frames get there.
+    PoolTrace { bridge: Option<String>, address: String },
     /// What workers did.
     WorkerStats {},
     /// Workers' and queues' counts start at zero.
