@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Bridge, Port, Scope, Settings, Switch, find};
+use crate::model::{Bridge, Port, Scope, Settings, Shaping, Switch, find};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Change {
     SetWorkers { settings: Settings },
     /// Other keys for controllers.
     SetSsl { settings: Settings },
+    /// Other QoS and queues, for the ports that use them.
+    SetShaping { shaping: Shaping },
     /// A bridge without ports and flows.
     AddBridge { bridge: String, settings: Settings },
     /// Other columns of a bridge.
@@ -57,6 +59,9 @@ pub fn plan(running: &Switch, desired: &Switch) -> Vec<Change> {
     }
     if running.ssl != desired.ssl {
         plan.settings.push(Change::SetSsl { settings: desired.ssl.clone() });
+    }
+    if running.shaping != desired.shaping {
+        plan.settings.push(Change::SetShaping { shaping: desired.shaping.clone() });
     }
     for (name, bridge) in &running.bridges {
         plan.leave(name, bridge, desired.bridges.get(name));
@@ -198,6 +203,7 @@ mod tests {
         let words = changes.iter().map(|change| match change {
             Change::SetWorkers { .. } => "set workers".to_owned(),
             Change::SetSsl { .. } => "set ssl".to_owned(),
+            Change::SetShaping { .. } => "set shaping".to_owned(),
             Change::AddBridge { bridge, .. } => format!("+{bridge}"),
             Change::SetBridge { bridge, .. } => format!("set {bridge}"),
             Change::RemoveBridge { bridge } => format!("-{bridge}"),
@@ -271,6 +277,9 @@ mod tests {
             "-[arp actions=group:1], +[arp actions=drop], -groups [1]"
         );
         assert_eq!(words("[bridges.br0]", "[bridges.br0]\nmac-aging-time = 60"), "set br0");
+        let qos = |rate: u64| format!("[qos.q]\ntype = \"linux-htb\"\nmax-rate = {rate}\n[bridges.br0]");
+        assert_eq!(words(&qos(8), &qos(16)), "set shaping");
+        assert_eq!(words(&qos(8), &qos(8)), "");
         assert_eq!(words("[workers]\ncpus = [0]", "[workers]\ncpus = [1]"), "set workers");
     }
 }

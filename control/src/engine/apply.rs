@@ -4,6 +4,7 @@
 //! clone of the state, which replaces the state when every step succeeded. Workers see the result as one snapshot.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ringswitch_dataplane::flow::{Filter, grammar};
 use ringswitch_dataplane::port::{PortEvent, PortId};
@@ -118,6 +119,10 @@ impl<D: Dataplane> Engine<D> {
             Change::SetWorkers { settings } => Err(workers_changed(&self.model.workers, settings)),
             // Whoever connects next finds the other files.
             Change::SetSsl { .. } => Ok(()),
+            Change::SetShaping { shaping } => {
+                steps.next.shaping = Arc::new(shaping.clone());
+                Ok(())
+            }
             Change::AddBridge { bridge, settings } => self.add_bridge(bridge, settings, steps),
             Change::RemoveBridge { bridge } => self.remove_bridge(bridge, steps),
             Change::SetBridge { bridge, settings } => {

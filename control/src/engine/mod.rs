@@ -16,6 +16,7 @@ mod packets;
 mod ports;
 mod query;
 mod served;
+mod shaping;
 mod state;
 mod statistics;
 #[cfg(test)]
@@ -33,10 +34,10 @@ use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::PortTotals;
 use ringswitch_dataplane::pipeline::{PacketOut, Program, TableTotals, Trace, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
-use ringswitch_dataplane::sched::{EgressSpec, Pool};
+use ringswitch_dataplane::sched::{EgressSpec, Pool, QueueTotals};
 use tracing::{info, warn};
 
-use crate::command::{Command, edit};
+use crate::command::{Command, check_references, edit, resolve};
 use crate::config;
 use crate::merge::merge;
 use crate::model::{Port, Rates, Switch, Vlan};
@@ -140,6 +141,8 @@ pub trait Dataplane {
     fn port_status(&self, id: PortId) -> BTreeMap<String, String>;
     /// Its counters.
     fn port_totals(&self, id: PortId) -> PortTotals;
+    /// What went through the port's queues, by their numbers; nothing while it has none.
+    fn queue_totals(&self, id: PortId) -> Vec<QueueTotals>;
     /// Its Ethernet address, when it has one of its own.
     fn port_mac(&self, id: PortId, name: &str, port: &Port) -> Option<Mac>;
 
@@ -266,7 +269,9 @@ impl<D: Dataplane> Engine<D> {
     /// The first command or change that failed; nothing is changed then.
     pub fn transact(&mut self, commands: &[Command]) -> Result<Vec<serde_json::Value>, String> {
         let mut wanted = self.model.clone();
+        let commands = resolve(&wanted, commands)?;
         commands.iter().try_for_each(|command| edit(&mut wanted, command))?;
+        check_references(&self.model, &wanted)?;
         self.apply(wanted, OnFailure::Refuse)?;
         commands.iter().map(|command| self.answer(command)).collect()
     }

@@ -69,6 +69,10 @@ impl Dataplane for Recorder {
         PortTotals::default()
     }
 
+    fn queue_totals(&self, _: PortId) -> Vec<QueueTotals> {
+        Vec::new()
+    }
+
     fn port_mac(&self, _: PortId, _: &str, _: &Port) -> Option<Mac> {
         None
     }

@@ -9,14 +9,16 @@
 mod check;
 mod column;
 mod help;
+mod qos;
 mod schema;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use check::{PROTOCOLS, Place, Problem, check};
+pub use check::{PROTOCOLS, Place, Problem, QueuePlace, check};
 pub use column::{ColumnError, Record, bridge_column, controller_column, port_column};
 pub use help::settings_help;
+pub use qos::{Qos, Shaping, qos_column, queue_column};
 pub use ringswitch_dataplane::flow::near_miss;
 pub use schema::{Expect, PortType, SETTINGS, Scope, Setting, Settings, Value, find};
 pub use target::{Address, DEFAULT_PORT, Target};
@@ -31,6 +33,8 @@ pub struct Switch {
     pub workers: Settings,
     /// `[ssl]`: keys and certificates for controllers.
     pub ssl: Settings,
+    /// How senders share ports.
+    pub shaping: Shaping,
     /// Bridges by name.
     pub bridges: BTreeMap<String, Bridge>,
 }
