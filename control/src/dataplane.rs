@@ -20,7 +20,7 @@ use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
 use ringswitch_dataplane::port::xdp::XdpPort;
 use ringswitch_dataplane::port::{PortContext, PortEvents, PortId, QueueHost, TxQueues};
-use ringswitch_dataplane::sched::{Egress, EgressSpec, Limits, QueueTotals};
+use ringswitch_dataplane::sched::{Egress, EgressSpec, Limits, QueueCounts};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use ringswitch_dataplane::sys::netdev;
 use ringswitch_dataplane::worker::Workers;
@@ -182,8 +182,8 @@ impl Dataplane for Switch {
         totals
     }
 
-    fn queue_totals(&self, id: PortId) -> Vec<QueueTotals> {
-        self.ports.get(&id).and_then(|port| port.egress.as_ref()).map(|egress| egress.totals()).unwrap_or_default()
+    fn queue_counts(&self, id: PortId) -> Vec<QueueCounts> {
+        self.ports.get(&id).and_then(|port| port.egress.as_ref()).map(|egress| egress.counts()).unwrap_or_default()
     }
 
     fn port_mac(&self, id: PortId, name: &str, port: &Port) -> Option<Mac> {

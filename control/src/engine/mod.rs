@@ -34,7 +34,7 @@ use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::PortTotals;
 use ringswitch_dataplane::pipeline::{PacketOut, Program, TableTotals, Trace, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
-use ringswitch_dataplane::sched::{EgressSpec, Pool, QueueTotals};
+use ringswitch_dataplane::sched::{EgressSpec, Pool, QueueCounts};
 use tracing::{info, warn};
 
 use crate::command::{Command, check_references, edit, resolve};
@@ -142,7 +142,7 @@ pub trait Dataplane {
     /// Its counters.
     fn port_totals(&self, id: PortId) -> PortTotals;
     /// What went through the port's queues, by their numbers; nothing while it has none.
-    fn queue_totals(&self, id: PortId) -> Vec<QueueTotals>;
+    fn queue_counts(&self, id: PortId) -> Vec<QueueCounts>;
     /// Its Ethernet address, when it has one of its own.
     fn port_mac(&self, id: PortId, name: &str, port: &Port) -> Option<Mac>;
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ringswitch_dataplane::sched::{EgressSpec, QueueSpec, QueueTotals, Rate, Rates};
+use ringswitch_dataplane::sched::{EgressSpec, QueueCounts, QueueSpec, Rate, Rates};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 
 use super::state::PortSlot;
@@ -90,9 +90,9 @@ impl<D: Dataplane> Engine<D> {
     }
 
     fn counted(&self, (port, queue): PortQueue<'_>) -> QueueStats {
-        let totals = self.dataplane.queue_totals(port.id);
+        let totals = self.dataplane.queue_counts(port.id);
         let totals = totals.iter().find(|totals| totals.id == queue);
-        let count = |of: fn(&QueueTotals) -> u64| totals.map_or(0, of);
+        let count = |of: fn(&QueueCounts) -> u64| totals.map_or(0, of);
         QueueStats {
             port: port.number,
             queue,

@@ -69,7 +69,7 @@ impl Dataplane for Recorder {
         PortTotals::default()
     }
 
-    fn queue_totals(&self, _: PortId) -> Vec<QueueTotals> {
+    fn queue_counts(&self, _: PortId) -> Vec<QueueCounts> {
         Vec::new()
     }
 

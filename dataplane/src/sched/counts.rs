@@ -18,7 +18,7 @@ struct Count {
 
 /// What a queue counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueTotals {
+pub struct QueueCounts {
     /// OpenFlow's number of it.
     pub id: u32,
     /// Packets that were sent.
@@ -33,9 +33,9 @@ pub struct QueueTotals {
 
 /// The counters of a port's queues. Packets for a queue that is not there are in the first one.
 #[derive(Debug, Default)]
-pub struct QueueCounts(Vec<(u32, Arc<Count>)>);
+pub struct AllCounts(Vec<(u32, Arc<Count>)>);
 
-impl QueueCounts {
+impl AllCounts {
     /// Counters for these queues; those that were there before count on.
     #[must_use]
     pub fn new(spec: &EgressSpec, before: Option<&Self>) -> Self {
@@ -60,8 +60,8 @@ impl QueueCounts {
 
     /// What all of them counted.
     #[must_use]
-    pub fn totals(&self) -> Vec<QueueTotals> {
-        let totals = |(id, count): &(u32, Arc<Count>)| QueueTotals {
+    pub fn totals(&self) -> Vec<QueueCounts> {
+        let totals = |(id, count): &(u32, Arc<Count>)| QueueCounts {
             id: *id,
             packets: count.packets.load(Relaxed),
             bytes: count.bytes.load(Relaxed),

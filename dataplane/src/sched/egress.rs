@@ -2,7 +2,7 @@
 //!
 //! Neighbours: control makes it from the port's QoS; workers ask before they pull from a ring whose frames go there.
 
-use super::{QueueCounts, QueueTotals, Rate};
+use super::{AllCounts, QueueCounts, Rate};
 
 /// One of a port's QoS queues (OpenFlow's `set_queue`, Open vSwitch's table Queue).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct EgressSpec {
 #[derive(Debug)]
 pub struct Egress {
     spec: EgressSpec,
-    counts: QueueCounts,
+    counts: AllCounts,
 }
 
 impl Egress {
@@ -43,13 +43,13 @@ impl Egress {
     /// The same; queues that this port had before count on.
     #[must_use]
     pub fn after(spec: EgressSpec, before: Option<&Self>) -> Self {
-        let counts = QueueCounts::new(&spec, before.map(|before| &before.counts));
+        let counts = AllCounts::new(&spec, before.map(|before| &before.counts));
         Self { spec, counts }
     }
 
     /// What its queues counted.
     #[must_use]
-    pub fn totals(&self) -> Vec<QueueTotals> {
+    pub fn counts(&self) -> Vec<QueueCounts> {
         self.counts.totals()
     }
 

@@ -12,7 +12,7 @@ mod limits;
 mod pool;
 
 pub use bucket::Bucket;
-pub use counts::{QueueCounts, QueueTotals};
+pub use counts::{AllCounts, QueueCounts};
 pub use egress::{Egress, EgressSpec, QueueSpec};
 pub use limits::{Limits, Pull, Rate, Rates};
 pub use pool::{DEFAULT_WEIGHT, Pool, PoolId, PoolSpec};
