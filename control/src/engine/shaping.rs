@@ -193,8 +193,13 @@ impl<D: Dataplane> Engine<D> {
             Some(word) => word.parse().map_err(|_| format!("\"{word}\" is not a queue's number"))?,
             None => QUEUE_ALL,
         };
-        let whose = port.map_or_else(|| format!("no port of bridge {bridge}"), |port| format!("port {port} does not"));
-        let none = |_| format!("{whose} have queue {}", queue.unwrap_or_default());
+        let none = |_| {
+            let queue = queue.unwrap_or_default();
+            match port {
+                Some(port) => format!("port {port} has no queue {queue}"),
+                None => format!("no port of bridge {bridge} has a queue {queue}"),
+            }
+        };
         self.queues_of(index, number, wanted).map_err(none)
     }
 }
