@@ -4,12 +4,15 @@
 //! Trust: text from operators; an error names the command's object and changes nothing. Neighbours: `rpc` carries
 //! commands, `engine` applies the edited model and answers the queries.
 
+mod records;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Bridge, Pool, Port, Record, Settings, Switch, Value, bridge_column, controller_column, near_miss, pool_column,
-    port_column, workers_column,
+    port_column, qos_column, queue_column, workers_column,
 };
+pub use records::{check_references, resolve};
 
 /// A command of a transaction. Queries among them see the switch after the transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +51,30 @@ pub enum Command {
     },
     /// A bridge's ports' names.
     ListPorts { bridge: String },
-    /// Columns of a record of table `bridge`, `port` or `interface`.
+    /// Columns of a record.
     Set { table: String, record: String, columns: Vec<String> },
+    /// Columns of a record go back to their default.
+    Clear { table: String, record: String, columns: Vec<String> },
+    /// Keys of a column that is a map go.
+    Remove { table: String, record: String, column: String, keys: Vec<String> },
+    /// A new record of table `qos` or `queue`; `id` is how other commands of the transaction call it. The answer is its name.
+    Create { table: String, id: Option<String>, columns: Vec<String> },
+    /// Records of these tables go: the named ones, or all.
+    Destroy {
+        table: String,
+        #[serde(default)]
+        records: Vec<String>,
+        #[serde(default)]
+        all: bool,
+        #[serde(default)]
+        if_exists: bool,
+    },
+    /// All columns of records; of all records when none is named.
+    List {
+        table: String,
+        #[serde(default)]
+        records: Vec<String>,
+    },
     /// The same, read. Without columns: all.
     Get {
         table: String,
@@ -92,7 +117,7 @@ pub enum Command {
 }
 
 /// The tables that `set` and `get` know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     /// Bridges by name.
     Bridge,
@@ -106,16 +131,22 @@ pub enum Table {
     OpenVSwitch,
     /// Pools by name.
     Pool,
+    /// How senders share a port.
+    QoS,
+    /// Queues of these.
+    Queue,
 }
 
 impl Table {
-    const NAMES: [(&'static str, Self); 6] = [
+    const NAMES: [(&'static str, Self); 8] = [
         ("bridge", Self::Bridge),
         ("port", Self::Port),
         ("interface", Self::Interface),
         ("controller", Self::Controller),
         ("open_vswitch", Self::OpenVSwitch),
         ("pool", Self::Pool),
+        ("qos", Self::QoS),
+        ("queue", Self::Queue),
     ];
 
     /// From the operator's word; a beginning is enough, and case does not count.
@@ -129,7 +160,7 @@ impl Table {
             let hint = near_miss(&lower, Self::NAMES.map(|(name, _)| name));
             let hint = hint.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
             format!(
-                "unknown table \"{word}\"; expected bridge, port, interface, controller, pool or open_vswitch{hint}"
+                "unknown table \"{word}\"; expected bridge, port, interface, controller, pool, qos, queue or open_vswitch{hint}"
             )
         })
     }
@@ -146,6 +177,20 @@ pub fn edit(switch: &mut Switch, command: &Command) -> Result<(), String> {
         Command::AddPort { bridge, port, may_exist, columns } => add_port(switch, bridge, port, *may_exist, columns),
         Command::DelPort { bridge, port, if_exists } => del_port(switch, bridge.as_deref(), port, *if_exists),
         Command::Set { table, record, columns } => set(switch, Table::parse(table)?, record, columns),
+        Command::Clear { table, record, columns } => {
+            let cleared: Vec<String> = columns.iter().map(|column| format!("{column}=[]")).collect();
+            set(switch, Table::parse(table)?, record, &cleared)
+        }
+        Command::Remove { table, record, column, keys } => {
+            let cleared: Vec<String> = keys.iter().map(|key| format!("{column}:{key}=[]")).collect();
+            set(switch, Table::parse(table)?, record, &cleared)
+        }
+        Command::Create { table, id, columns } => {
+            records::create(switch, Table::parse(table)?, id.as_deref().unwrap_or_default(), columns)
+        }
+        Command::Destroy { table, records, all, if_exists } => {
+            records::destroy(switch, Table::parse(table)?, records, *all, *if_exists)
+        }
         Command::SetFailMode { bridge, mode } => column_of(switch, bridge, &format!("fail_mode={mode}")),
         Command::DelFailMode { bridge } => column_of(switch, bridge, "fail_mode=[]"),
         Command::SetController { bridge, targets } => {
@@ -167,6 +212,7 @@ pub fn edit(switch: &mut Switch, command: &Command) -> Result<(), String> {
         Command::ListBr {}
         | Command::ListPorts { .. }
         | Command::Get { .. }
+        | Command::List { .. }
         | Command::GetSsl {}
         | Command::PoolList {}
         | Command::Show {} => Ok(()),
@@ -277,11 +323,13 @@ fn column_of(switch: &mut Switch, bridge: &str, column: &str) -> Result<(), Stri
 }
 
 fn set(switch: &mut Switch, table: Table, name: &str, columns: &[String]) -> Result<(), String> {
+    let no_row = || format!("no row \"{name}\" in table {table:?}");
     for column in columns {
         let done = match table {
+            Table::QoS => qos_column(switch.shaping.qos.get_mut(name).ok_or_else(no_row)?, column),
+            Table::Queue => queue_column(switch.shaping.queues.get_mut(name).ok_or_else(no_row)?, column),
             Table::Bridge | Table::Controller => {
-                let bridge = switch.bridges.get_mut(name);
-                let bridge = bridge.ok_or_else(|| format!("no row \"{name}\" in table {table:?}"))?;
+                let bridge = switch.bridges.get_mut(name).ok_or_else(no_row)?;
                 if table == Table::Bridge { bridge_column(bridge, column) } else { controller_column(bridge, column) }
             }
             Table::OpenVSwitch if name == "." => workers_column(&mut switch.workers, column),
@@ -295,8 +343,11 @@ fn set(switch: &mut Switch, table: Table, name: &str, columns: &[String]) -> Res
             }
             Table::Port | Table::Interface => {
                 let ports = switch.bridges.values_mut().find_map(|bridge| bridge.ports.get_mut(name));
-                let port = ports.ok_or_else(|| format!("no row \"{name}\" in table {table:?}"))?;
-                port_column(port, if table == Table::Port { Record::Port } else { Record::Interface }, column)
+                port_column(
+                    ports.ok_or_else(no_row)?,
+                    if table == Table::Port { Record::Port } else { Record::Interface },
+                    column,
+                )
             }
         };
         done.map_err(|error| error.to_string())?;
@@ -369,7 +420,7 @@ mod tests {
             (&[bridge("br0"), set("bridge", "br0", &["mac=1"])], "Bridge does not contain a column \"mac\""),
             (
                 &[set("prot", "x", &["a=b"])],
-                "unknown table \"prot\"; expected bridge, port, interface, controller, pool or open_vswitch; did you mean \"port\"?",
+                "unknown table \"prot\"; expected bridge, port, interface, controller, pool, qos, queue or open_vswitch; did you mean \"port\"?",
             ),
         ];
         for (commands, expected) in cases {

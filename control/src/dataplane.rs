@@ -22,7 +22,7 @@ use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
 use ringswitch_dataplane::port::xdp::XdpPort;
 use ringswitch_dataplane::port::{PortContext, PortEvents, PortId, QueueHost, TxQueues};
-use ringswitch_dataplane::sched::{Egress, Limits, PoolId};
+use ringswitch_dataplane::sched::{Egress, EgressSpec, Limits, PoolId, QueueCounts};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use ringswitch_dataplane::sys::netdev;
 use ringswitch_dataplane::worker::Workers;
@@ -50,6 +50,8 @@ struct Opened {
     name: Arc<str>,
     tx: Arc<TxQueues>,
     counters: Arc<[PortCounters]>,
+    /// How those who send to it share it; kept while nothing about that changes.
+    egress: Option<Arc<Egress>>,
     /// None while it is closed.
     device: Option<Device>,
 }
@@ -85,11 +87,21 @@ impl Switch {
     }
 }
 
+impl Opened {
+    /// Has the port shared by this specification: through the object there is, or one that takes its counters over.
+    fn share(&mut self, wanted: Option<&EgressSpec>) {
+        if self.egress.as_ref().map(|egress| egress.spec()) != wanted {
+            let before = self.egress.take();
+            self.egress = wanted.map(|spec| Arc::new(Egress::after(spec.clone(), before.as_deref())));
+        }
+    }
+}
+
 impl Switch {
     /// The port as workers see it: the object they have, when nothing about it changed.
     fn entry(&self, bridge: usize, port: &PortView<'_>, old: &Snapshot) -> Option<Arc<PortEntry>> {
-        let Opened { tx, counters, .. } = self.ports.get(&port.id)?;
-        let (tx, counters) = (Arc::clone(tx), Arc::clone(counters));
+        let Opened { tx, counters, egress, .. } = self.ports.get(&port.id)?;
+        let (tx, counters, egress) = (Arc::clone(tx), Arc::clone(counters), egress.clone());
         let (id, number, vlan, flags) = (port.id, port.number, options::vlan(&port.vlan), port_flags(port.config));
         // Rates that stay keep their level, whatever else changes about the port.
         let known = old.port(port.id);
@@ -98,10 +110,6 @@ impl Switch {
             same.map_or_else(|| Arc::new(Limits::new(rates)), Arc::clone)
         });
         let pool = Arc::clone(port.pool);
-        let egress = port.qos.clone().map(|spec| {
-            let same = known.and_then(|old| old.egress.as_ref()).filter(|egress| *egress.spec() == spec);
-            same.map_or_else(|| Arc::new(Egress::new(spec)), Arc::clone)
-        });
         let new = PortEntry { id, number, bridge, tx, counters, vlan, limits, pool, egress, flags };
         let same = known.filter(|old| old.is_same(&new)).cloned();
         Some(same.unwrap_or_else(|| Arc::new(new)))
@@ -150,6 +158,7 @@ impl Dataplane for Switch {
     fn open_port(&mut self, id: PortId, name: &str, port: &Port) -> Result<(), String> {
         let known = self.ports.remove(&id);
         let lanes = self.workers.count();
+        let egress = known.as_ref().and_then(|port| port.egress.clone());
         let counters =
             known.map_or_else(|| (0..lanes).map(|_| PortCounters::default()).collect(), |port| port.counters);
         let tx = Arc::new(TxQueues::new(options::tx_queues(port)));
@@ -162,7 +171,7 @@ impl Dataplane for Switch {
             Ok(device) => (Some(device), Ok(())),
             Err(why) => (None, Err(why)),
         };
-        self.ports.insert(id, Opened { name, tx, counters, device });
+        self.ports.insert(id, Opened { name, tx, counters, egress, device });
         outcome
     }
 
@@ -194,6 +203,10 @@ impl Dataplane for Switch {
             lane.add_to(&mut totals);
         }
         totals
+    }
+
+    fn queue_counts(&self, id: PortId) -> Vec<QueueCounts> {
+        self.ports.get(&id).and_then(|port| port.egress.as_ref()).map(|egress| egress.counts()).unwrap_or_default()
     }
 
     fn port_mac(&self, id: PortId, name: &str, port: &Port) -> Option<Mac> {
@@ -294,6 +307,11 @@ impl Dataplane for Switch {
     fn publish(&mut self, view: View<'_>) -> u64 {
         let old = self.workers.current();
         self.pools.update(&view.pools, self.workers.count());
+        for port in view.bridges.iter().flatten().flat_map(|bridge| &bridge.ports) {
+            if let Some(opened) = self.ports.get_mut(&port.id) {
+                opened.share(port.qos.as_ref());
+            }
+        }
         let is_xdp = |id| matches!(self.ports.get(&id), Some(Opened { device: Some(Device::Xdp(_)), .. }));
         let mut snapshot = Snapshot::default();
         let mut version = self.version;

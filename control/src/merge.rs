@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Bridge, Pool, Port, Settings, Switch};
+use crate::model::{Bridge, Pool, Port, Settings, Shaping, Switch};
 
 /// The running switch with the difference between the file as it was (`base`) and as it is (`file`).
 ///
@@ -16,6 +16,7 @@ pub fn merge(base: &Switch, file: &Switch, running: &Switch) -> Result<Switch, V
     let mut conflicts = Vec::new();
     settings(&base.workers, &file.workers, &mut merged.workers, "workers", &mut conflicts);
     settings(&base.ssl, &file.ssl, &mut merged.ssl, "ssl", &mut conflicts);
+    shaping(&base.shaping, &file.shaping, &mut merged.shaping, &mut conflicts);
     for (name, old) in base.bridges.iter().filter(|(name, _)| !file.bridges.contains_key(*name)) {
         let added = |it: &Bridge| it.ports.keys().find(|port| !old.ports.contains_key(*port)).cloned();
         match merged.bridges.remove(name).as_ref().and_then(added) {
@@ -70,19 +71,39 @@ fn bridge(old: &Bridge, wanted: &Bridge, now: &mut Bridge, name: &str, conflicts
     now.flows.extend(wanted.flows.difference(&old.flows).cloned());
     numbered(&old.groups, &wanted.groups, &mut now.groups);
     numbered(&old.meters, &wanted.meters, &mut now.meters);
-    now.ports.retain(|port, _| wanted.ports.contains_key(port) || !old.ports.contains_key(port));
-    for (name, port) in &wanted.ports {
-        match (old.ports.get(name), now.ports.get_mut(name)) {
-            (Some(Port { settings: old }), Some(Port { settings: now })) => {
-                settings(old, &port.settings, now, &format!("port {name}"), conflicts);
+    let both = |old: &Port, wanted: &Port, now: &mut Port, whose: &str, conflicts: &mut Vec<String>| {
+        settings(&old.settings, &wanted.settings, &mut now.settings, whose, conflicts);
+    };
+    records(&old.ports, &wanted.ports, &mut now.ports, "port", conflicts, both);
+}
+
+/// Whether a port or QoS still needs what the file lacks is seen when everything is merged.
+fn shaping(old: &Shaping, wanted: &Shaping, now: &mut Shaping, conflicts: &mut Vec<String>) {
+    records(&old.qos, &wanted.qos, &mut now.qos, "qos", conflicts, |old, wanted, now, whose, conflicts| {
+        settings(&old.settings, &wanted.settings, &mut now.settings, whose, conflicts);
+        numbered(&old.queues, &wanted.queues, &mut now.queues);
+    });
+    records(&old.queues, &wanted.queues, &mut now.queues, "queue", conflicts, settings);
+}
+
+/// Carries over which records came and went; `both` merges those that are still there.
+fn records<T: Clone + PartialEq>(
+    old: &BTreeMap<String, T>,
+    wanted: &BTreeMap<String, T>,
+    now: &mut BTreeMap<String, T>,
+    what: &str,
+    conflicts: &mut Vec<String>,
+    both: impl Fn(&T, &T, &mut T, &str, &mut Vec<String>),
+) {
+    now.retain(|name, _| wanted.contains_key(name) || !old.contains_key(name));
+    for (name, record) in wanted {
+        match (old.get(name), now.get_mut(name)) {
+            (Some(old), Some(now)) => both(old, record, now, &format!("{what} {name}"), conflicts),
+            (Some(old), None) if old == record => {}
+            (None, Some(now)) if now != record => {
+                conflicts.push(format!("{what} {name} is new in the file, but was added since with other settings"));
             }
-            (Some(old), None) if old == port => {}
-            (None, Some(now)) if now != port => {
-                conflicts.push(format!("port {name} is new in the file, but was added since with other settings"));
-            }
-            _ => {
-                now.ports.insert(name.clone(), port.clone());
-            }
+            _ => drop(now.insert(name.clone(), record.clone())),
         }
     }
 }
@@ -166,6 +187,25 @@ mod tests {
             ]
         );
         assert_eq!(merge(&with(&format!("{web}{db}")), &with(db), &with(&format!("{web}{db}"))), Ok(with(db)));
+    }
+
+    #[test]
+    fn qos_and_queues_are_merged_by_name() {
+        let qos = |rate: u64, queues: &str| {
+            format!("[qos.up]\ntype = \"linux-htb\"\nmax-rate = {rate}\n{queues}\n[bridges.br0]")
+        };
+        let queue = |number: u32, rate: u64| format!("[qos.up.queues.{number}]\nmin-rate = {rate}\n");
+        let base = switch(&qos(100, &queue(1, 5)));
+        let file = switch(&qos(200, &queue(2, 6)));
+        let running = switch(&qos(100, &(queue(1, 5) + &queue(3, 7))));
+        assert_eq!(merge(&base, &file, &running), Ok(switch(&qos(200, &(queue(2, 6) + &queue(3, 7))))));
+        let running = switch(&qos(300, &queue(1, 9)));
+        let file = switch(&qos(200, &queue(1, 6)));
+        let contradictions = [
+            "qos up: max-rate is 200 in the file, but was set to 300 since",
+            "queue up.1: min-rate is 6 in the file, but was set to 9 since",
+        ];
+        assert_eq!(merge(&base, &file, &running).unwrap_err(), contradictions);
     }
 
     #[test]

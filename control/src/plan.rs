@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Bridge, Pool, Port, Scope, Settings, Switch, find};
+use crate::model::{Bridge, Pool, Port, Scope, Settings, Shaping, Switch, find};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Change {
     SetWorkers { settings: Settings },
     /// Other keys for controllers.
     SetSsl { settings: Settings },
+    /// Other QoS and queues, for the ports that use them.
+    SetShaping { shaping: Shaping },
     /// A bridge without ports and flows.
     AddBridge { bridge: String, settings: Settings },
     /// Other columns of a bridge.
@@ -61,6 +63,9 @@ pub fn plan(running: &Switch, desired: &Switch) -> Vec<Change> {
     }
     if running.ssl != desired.ssl {
         plan.settings.push(Change::SetSsl { settings: desired.ssl.clone() });
+    }
+    if running.shaping != desired.shaping {
+        plan.settings.push(Change::SetShaping { shaping: desired.shaping.clone() });
     }
     for (name, bridge) in &running.bridges {
         plan.leave(name, bridge, desired.bridges.get(name));
@@ -206,6 +211,7 @@ mod tests {
         let words = changes.iter().map(|change| match change {
             Change::SetWorkers { .. } => "set workers".to_owned(),
             Change::SetSsl { .. } => "set ssl".to_owned(),
+            Change::SetShaping { .. } => "set shaping".to_owned(),
             Change::AddBridge { bridge, .. } => format!("+{bridge}"),
             Change::SetBridge { bridge, .. } => format!("set {bridge}"),
             Change::RemoveBridge { bridge } => format!("-{bridge}"),
@@ -290,6 +296,9 @@ mod tests {
         assert_eq!(words(&pool(""), &pool(other)), "pool p, pool q");
         assert_eq!(words(&pool(one), &pool(other)), "pool p, pool q");
         assert_eq!(words(&pool(other), &pool(one)), "-pool q, pool p");
+        let qos = |rate: u64| format!("[qos.q]\ntype = \"linux-htb\"\nmax-rate = {rate}\n[bridges.br0]");
+        assert_eq!(words(&qos(8), &qos(16)), "set shaping");
+        assert_eq!(words(&qos(8), &qos(8)), "");
         assert_eq!(words("[workers]\ncpus = [0]", "[workers]\ncpus = [1]"), "set workers");
     }
 }

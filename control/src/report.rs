@@ -129,6 +129,48 @@ pub struct FdbStats {
     pub moved: u64,
 }
 
+/// What a queue of a port's QoS counted, for `queue-stats`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatsReport {
+    /// OpenFlow number of the port.
+    pub port: u32,
+    /// That port's name.
+    pub name: String,
+    /// The queue's number.
+    pub queue: u32,
+    /// Packets that went out.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Packets that the port did not take.
+    pub tx_errors: u64,
+    /// Since the queue is there; none while its port is closed.
+    pub duration_ms: Option<u64>,
+}
+
+/// How a queue of a port's QoS is set up, for `queue-get-config`. Rates are bits per second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueConfigReport {
+    /// OpenFlow number of the port.
+    pub port: u32,
+    /// That port's name.
+    pub name: String,
+    /// The queue's number.
+    pub queue: u32,
+    /// Its record in table Queue; none for queue 0 that nobody set up.
+    pub record: Option<String>,
+    /// What it gets before others.
+    pub min_rate: Option<u64>,
+    /// The most that it gets.
+    pub max_rate: Option<u64>,
+    /// Bits that it may send at once above that.
+    pub burst: Option<u64>,
+    /// A smaller one is served first.
+    pub priority: u64,
+    /// Of all queues of the port together.
+    pub port_rate: Option<u64>,
+}
+
 /// The programs' version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionReport {

@@ -10,8 +10,9 @@ const ABOUT: &str = "Controls a running ringswitchd, in the words of ovs-vsctl, 
 
 const TRANSACTIONS: &str = "\
 TRANSACTIONS
-  Commands that configure (add-br, del-br, add-port, del-port, set, pool-set, set-controller and the like) may be joined with `--`. All of them happen, or none.
-  Queries among them (get, list-br, list-ports, pool-list, show) see the result.
+  Commands that configure (add-br, del-br, add-port, del-port, set, create, pool-set, set-controller and the like) may be joined with `--`. All of them happen, or none.
+  Queries among them (get, list, list-br, list-ports, pool-list, show) see the result.
+  What `--id=@NAME create` makes is called @NAME in all of them.
 
 ";
 
@@ -27,6 +28,9 @@ fn columns() -> String {
         part("COLUMNS OF A CONTROLLER, by its bridge's name", "", &|scope| scope == Scope::Controller),
         part("COLUMNS OF A POOL, a VM's ports", "", &|scope| scope == Scope::Pool),
         part("COLUMNS OF A PORT", "", &|scope| scope == Scope::Port),
+        part("COLUMNS OF A QOS", "", &|scope| scope == Scope::Qos),
+        part("  also queues:NUMBER=QUEUE, and", "other_config:", &|scope| scope == Scope::QosOther),
+        part("COLUMNS OF A QUEUE", "other_config:", &|scope| scope == Scope::QueueOther),
         part("COLUMNS OF AN INTERFACE", "", &|scope| scope == Scope::Interface),
         part("  also", "other_config:", &|scope| scope == Scope::InterfaceOther),
         part("  of type vhost-user also", "options:", &of(PortType::VhostUser)),
@@ -63,6 +67,11 @@ EXAMPLES
   A VM with two ports, its part of the uplink and of the CPU, and what sorts frames for it:
     rsctl pool-set web ports=vm1,vm2 weight=200 max_rate=1000000000
     rsctl pool-list; rsctl pool-stats web; rsctl pool-trace 52:54:00:00:00:01
+  A port that its senders share, with a queue that comes first:
+    rsctl set port eth1 qos=@up -- --id=@up create qos type=linux-htb other_config:max-rate=1000000000 queues:1=@voice \
+      -- --id=@voice create queue other_config:min-rate=100000000
+    rsctl add-flow br0 'udp,tp_dst=5060 actions=set_queue:1,NORMAL'
+    rsctl queue-stats br0 eth1
   What happens:
     rsctl trace br0 in_port=vm1,tcp,nw_dst=10.0.0.1,tp_dst=22
     rsctl show
@@ -144,26 +153,82 @@ pub enum Command {
         /// The bridge's name
         bridge: String,
     },
-    /// Set columns of a bridge, port, interface, controller or pool
+    /// Set columns of a record: of a bridge, port, interface, controller, pool, qos, queue, or of the switch itself
     #[command(after_help = columns())]
     Set {
-        /// bridge, port, interface, controller or pool, or the beginning of it
+        /// bridge, port, interface, controller, pool, qos, queue or open_vswitch, or the beginning of it
         table: String,
-        /// The name of the bridge, port or pool; of a controller, its bridge's
+        /// The name of the record; of a controller, its bridge's; of the switch, a dot
         record: String,
         /// What to set, such as tag=10 or options:path=/run/vm1.sock
         #[arg(value_name = "COLUMN[:KEY]=VALUE", required = true)]
         columns: Vec<String>,
     },
-    /// Print columns of a bridge, port, interface, controller or pool
+    /// Set columns of a record back to their default
+    Clear {
+        /// bridge, port, interface, controller, pool, qos, queue or open_vswitch, or the beginning of it
+        table: String,
+        /// The name of the record; of a controller, its bridge's; of the switch, a dot
+        record: String,
+        /// What to clear, such as qos or other_config:max-rate
+        #[arg(value_name = "COLUMN[:KEY]", required = true)]
+        columns: Vec<String>,
+    },
+    /// Remove keys from a column that is a map
+    Remove {
+        /// bridge, interface, qos or queue, or the beginning of it
+        table: String,
+        /// The name of the bridge, port, qos or queue
+        record: String,
+        /// The map, such as queues or other_config
+        column: String,
+        /// What to remove from it, such as 1 or max-rate
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
+    },
+    /// Create a record of table qos or queue, and print its name
+    #[command(after_help = columns())]
+    Create {
+        /// How other commands of the same line call it; its name too, unless that is taken [default: a new name]
+        #[arg(long, value_name = "@NAME")]
+        id: Option<String>,
+        /// qos or queue
+        table: String,
+        /// What to set, such as type=linux-htb, queues:1=@q1 or other_config:max-rate=1000000
+        #[arg(value_name = "COLUMN[:KEY]=VALUE", required = true)]
+        columns: Vec<String>,
+    },
+    /// Destroy records of table qos or queue that nothing uses
+    Destroy {
+        /// Do nothing about those that do not exist
+        #[arg(long)]
+        if_exists: bool,
+        /// All of the table
+        #[arg(long)]
+        all: bool,
+        /// qos or queue
+        table: String,
+        /// Their names
+        #[arg(value_name = "RECORD")]
+        records: Vec<String>,
+    },
+    /// Print all columns of records
+    List {
+        /// bridge, port, interface, controller, pool, qos, queue or open_vswitch, or the beginning of it
+        table: String,
+        /// Their names; all of the table when none is named
+        #[arg(value_name = "RECORD")]
+        records: Vec<String>,
+    },
+    /// Print columns of a record
     #[command(after_help = columns())]
     Get {
         /// Print nothing if there is no such record, an empty line if there is no such key
         #[arg(long)]
         if_exists: bool,
-        /// bridge, port, interface, controller or pool, or the beginning of it
+        /// bridge, port, interface, controller, pool, qos, queue or open_vswitch, or the beginning of it
         table: String,
-        /// The name of the bridge, port or pool; of a controller, its bridge's
+        /// The name of the record; of a controller, its bridge's; of the switch, a dot
         record: String,
         /// What to print, such as tag or statistics:rx_packets; all columns when none is named
         #[arg(value_name = "COLUMN[:KEY]")]
@@ -314,6 +379,24 @@ pub enum Command {
         bridge: String,
         /// Only this port, by name or number
         port: Option<String>,
+    },
+    /// Print the counters of the queues of ports' QoS
+    QueueStats {
+        /// The bridge's name
+        bridge: String,
+        /// Only this port, by name or number; ALL for all
+        port: Option<String>,
+        /// Only queues with this number; ALL for all
+        queue: Option<String>,
+    },
+    /// Print how the queues of ports' QoS are set up
+    QueueGetConfig {
+        /// The bridge's name
+        bridge: String,
+        /// Only this port, by name or number; ANY for all
+        port: Option<String>,
+        /// Only queues with this number; ANY for all
+        queue: Option<String>,
     },
     /// Show what goes through the ports now: packets, bits and drops per second, again and again
     Top {
@@ -478,7 +561,7 @@ fn command_at(piece: &[String]) -> Option<usize> {
     let mut index = 0;
     while let Some(word) = piece.get(index) {
         match word.as_str() {
-            "-s" | "--socket" => index += 2,
+            "-s" | "--socket" | "--id" => index += 2,
             option if option.starts_with('-') => index += 1,
             _ => return Some(index),
         }
@@ -487,12 +570,17 @@ fn command_at(piece: &[String]) -> Option<usize> {
 }
 
 /// Options of commands that ovs-vsctl and ovs-ofctl have in front of them.
-const OF_COMMANDS: [&str; 6] = ["--may-exist", "--if-exists", "--may-create", "--strict", "--no-stats", "--names"];
+const OF_COMMANDS: [&str; 8] =
+    ["--may-exist", "--if-exists", "--may-create", "--strict", "--no-stats", "--names", "--all", "--id"];
 
 /// `--may-exist add-br br0`, as ovs-vsctl wants it, in the order that clap wants.
 fn in_order(mut piece: Vec<String>) -> Vec<String> {
     let command = command_at(&piece).unwrap_or(piece.len());
-    let of_command = |word: &String| OF_COMMANDS.contains(&word.as_str());
+    let mut value_follows = false;
+    let of_command = |word: &String| {
+        let is_value = std::mem::replace(&mut value_follows, word == "--id");
+        is_value || OF_COMMANDS.contains(&word.as_str()) || word.starts_with("--id=")
+    };
     let (moved, mut words): (Vec<String>, Vec<String>) = piece.drain(..command).partition(of_command);
     words.append(&mut piece);
     words.extend(moved);
@@ -526,6 +614,12 @@ mod tests {
         let (_, more) = parse(&words("add-br br0 -- --if-exists del-port br0 vm1 -- set port vm2 tag=1")).unwrap();
         assert!(matches!(&more[0], Command::DelPort { if_exists: true, names } if names.len() == 2));
         assert!(matches!(&more[1], Command::Set { columns, .. } if columns == &["tag=1"]));
+        for line in ["--id=@q create queue other_config:burst=1", "-j --id @q create queue other_config:burst=1"] {
+            let (args, _) = parse(&words(line)).unwrap();
+            assert!(matches!(&args.command, Command::Create { id: Some(id), .. } if id == "@q"), "{line}");
+        }
+        let (args, _) = parse(&words("-- --all destroy qos")).unwrap();
+        assert!(matches!(&args.command, Command::Destroy { all: true, records, .. } if records.is_empty()));
     }
 
     #[test]

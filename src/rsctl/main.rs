@@ -158,6 +158,8 @@ fn one(command: Command, socket: &Path, json: bool) -> Result<String, Failure> {
             return if json { Ok(print::json(&result)) } else { print::flows(&result, no_stats).map_err(refused) };
         }
         Command::DumpPorts { bridge, port } => Call::DumpPorts { bridge, port },
+        Command::QueueStats { bridge, port, queue } => Call::QueueStats { bridge, port, queue },
+        Command::QueueGetConfig { bridge, port, queue } => Call::QueueGetConfig { bridge, port, queue },
         Command::FdbShow { bridge } => Call::FdbShow { bridge },
         Command::FdbFlush { bridge, port, vlan } => Call::FdbFlush { bridge, port, vlan },
         Command::FdbStats { bridge } => Call::FdbStats { bridge },
@@ -224,6 +226,11 @@ fn configure(command: Command) -> Result<Configure, ()> {
         }
         Command::ListPorts { bridge } => Configure::ListPorts { bridge },
         Command::Set { table, record, columns } => Configure::Set { table, record, columns },
+        Command::Clear { table, record, columns } => Configure::Clear { table, record, columns },
+        Command::Remove { table, record, column, keys } => Configure::Remove { table, record, column, keys },
+        Command::Create { id, table, columns } => Configure::Create { table, id, columns },
+        Command::Destroy { if_exists, all, table, records } => Configure::Destroy { table, records, all, if_exists },
+        Command::List { table, records } => Configure::List { table, records },
         Command::Get { if_exists, table, record, columns } => Configure::Get { table, record, columns, if_exists },
         Command::SetFailMode { bridge, mode } => Configure::SetFailMode { bridge, mode },
         Command::GetFailMode { bridge } => Configure::GetFailMode { bridge },

@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use ringswitch_control::command::Command as Configure;
 use ringswitch_control::report::{
-    BridgeReport, Changed, FdbReport, FdbStats, FlowReport, LOCAL, PortStats, VersionReport, WorkerReport,
+    BridgeReport, Changed, FdbReport, FdbStats, FlowReport, LOCAL, PortStats, QueueConfigReport, QueueStatsReport,
+    VersionReport, WorkerReport,
 };
 use ringswitch_control::rpc::Call;
 use serde::de::DeserializeOwned;
@@ -27,6 +28,11 @@ pub fn answer(command: &Configure, answer: &Value) -> Printed {
             read::<Vec<String>>(answer)?.iter().map(|name| format!("{name}\n")).collect()
         }
         Configure::Get { columns, .. } => get(columns, answer),
+        Configure::List { .. } => {
+            let rows: Vec<String> = answer.as_array().into_iter().flatten().map(|row| get(&[], row)).collect();
+            rows.join("\n")
+        }
+        Configure::Create { .. } => answer.as_str().map(|name| format!("{name}\n")).unwrap_or_default(),
         Configure::GetFailMode { .. } => answer.as_str().map(|mode| format!("{mode}\n")).unwrap_or_default(),
         Configure::GetSsl {} => {
             let files = read::<BTreeMap<String, String>>(answer)?;
@@ -42,6 +48,8 @@ pub fn answer(command: &Configure, answer: &Value) -> Printed {
 pub fn result(call: &Call, result: &Value) -> Printed {
     Ok(match call {
         Call::DumpPorts { .. } => read::<Vec<PortStats>>(result)?.iter().map(port_stats).collect(),
+        Call::QueueStats { .. } => read::<Vec<QueueStatsReport>>(result)?.iter().map(queue_stats).collect(),
+        Call::QueueGetConfig { .. } => read::<Vec<QueueConfigReport>>(result)?.iter().map(queue_config).collect(),
         Call::FdbShow { .. } => fdb(&read::<Vec<FdbReport>>(result)?),
         Call::FdbStats { bridge } => fdb_stats(bridge, &read(result)?),
         Call::FdbFlush { .. } => format!("{} addresses forgotten\n", read::<Changed>(result)?.count),
@@ -100,7 +108,7 @@ fn bridge(bridge: &BridgeReport) -> String {
     maps(&mut text, "    ", &bridge.columns, |_| true);
     let _ = writeln!(text, "    flows: {}", bridge.flows);
     for port in &bridge.ports {
-        let of_port = |name: &str| matches!(name, "tag" | "trunks" | "vlan_mode");
+        let of_port = |name: &str| matches!(name, "tag" | "trunks" | "vlan_mode" | "qos");
         let _ = writeln!(text, "    Port {}", word(&port.name));
         maps(&mut text, "        ", &port.columns, of_port);
         let _ = writeln!(text, "        Interface {}", word(&port.name));
@@ -156,6 +164,35 @@ fn port_stats(port: &PortStats) -> String {
         let _ = writeln!(text, "           {reason}={count}");
     }
     text
+}
+
+/// `ovs-ofctl queue-stats`
+fn queue_stats(stats: &QueueStatsReport) -> String {
+    let duration = stats.duration_ms.map_or("?".to_owned(), |ms| format!("{}.{:03}s", ms / 1000, ms % 1000));
+    format!(
+        "  port {} ({}) queue {}: bytes={}, pkts={}, errors={}, duration={duration}\n",
+        number(stats.port),
+        stats.name,
+        stats.queue,
+        stats.tx_bytes,
+        stats.tx_packets,
+        stats.tx_errors
+    )
+}
+
+/// Rates in bits per second, which `ovs-ofctl queue-get-config` cannot tell.
+fn queue_config(queue: &QueueConfigReport) -> String {
+    let mut text = format!("  port {} ({}) queue {}:", number(queue.port), queue.name, queue.queue);
+    let given = [("min-rate", queue.min_rate), ("max-rate", queue.max_rate), ("burst", queue.burst)];
+    for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        let _ = write!(text, " {name}={value}");
+    }
+    let _ = writeln!(text, " priority={}", queue.priority);
+    text
+}
+
+fn number(port: u32) -> String {
+    if port == LOCAL { "LOCAL".to_owned() } else { port.to_string() }
 }
 
 /// `ovs-appctl fdb/show`

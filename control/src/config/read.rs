@@ -8,7 +8,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::{ConfigError, place};
 use crate::flows;
-use crate::model::{self, Bridge, Expect, Place, Pool, Port, Scope, Setting, Settings, Switch, Value, find, near_miss};
+use crate::model::{
+    self, Bridge, Expect, Place, Pool, Port, Qos, QueuePlace, Scope, Setting, Settings, Shaping, Switch, Value, find,
+    near_miss,
+};
 
 type Entry<'a, 'i> = (&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>);
 
@@ -42,10 +45,17 @@ struct Reader<'t> {
 /// `bridges.br0.ports.vm1.tag`
 fn path_of(place: &Place) -> String {
     let mut path = Vec::new();
-    match (&place.bridge, &place.pool) {
-        (Some(bridge), _) => path.extend(["bridges", bridge]),
-        (None, Some(pool)) => path.extend(["pools", pool]),
-        (None, None) => path.push(if place.ssl { "ssl" } else { "workers" }),
+    let number;
+    match place {
+        Place { bridge: Some(bridge), .. } => path.extend(["bridges", bridge]),
+        Place { pool: Some(pool), .. } => path.extend(["pools", pool]),
+        Place { qos: Some(qos), queue: Some(QueuePlace::Number(queue)), .. } => {
+            number = queue.to_string();
+            path.extend(["qos", qos, "queues", &number]);
+        }
+        Place { qos: Some(qos), .. } => path.extend(["qos", qos]),
+        Place { queue: Some(QueuePlace::Name(queue)), .. } => path.extend(["queues", queue]),
+        _ => path.push(if place.ssl { "ssl" } else { "workers" }),
     }
     if let Some(port) = &place.port {
         path.extend(["ports", port]);
@@ -68,6 +78,17 @@ impl Reader<'_> {
                         self.settings(table, "ssl", |scope| scope == Scope::Ssl, &[], &mut switch.ssl);
                     }
                 }
+                "qos" => {
+                    for entry @ (name, _) in self.table(entry, "qos").into_iter().flatten() {
+                        self.qos(entry, name.get_ref(), &mut switch.shaping);
+                    }
+                }
+                "queues" => {
+                    for entry @ (name, _) in self.table(entry, "queues").into_iter().flatten() {
+                        let path = format!("queues.{}", name.get_ref());
+                        self.queue(entry, &path, name.get_ref(), &mut switch.shaping);
+                    }
+                }
                 "bridges" => {
                     for entry @ (name, _) in self.table(entry, "bridges").into_iter().flatten() {
                         let path = format!("bridges.{}", name.get_ref());
@@ -87,9 +108,45 @@ impl Reader<'_> {
                         }
                     }
                 }
-                other => self.unknown(key.span(), other, "", &["workers", "ssl", "bridges", "pools"]),
+                other => self.unknown(key.span(), other, "", &["workers", "ssl", "qos", "queues", "bridges", "pools"]),
             }
             self.places.insert(key.get_ref().to_string(), value.span());
+        }
+    }
+
+    /// A QoS; queues stand inside it, or it names some of `[queues]`.
+    fn qos(&mut self, entry: Entry<'_, '_>, name: &str, shaping: &mut Shaping) {
+        let path = format!("qos.{name}");
+        let Some(table) = self.table(entry, &path) else { return };
+        let mut qos = Qos::default();
+        let mine = |scope| matches!(scope, Scope::Qos | Scope::QosOther);
+        self.settings(table, &path, mine, &["queues"], &mut qos.settings);
+        let queues = table.get_key_value("queues").and_then(|entry| self.table(entry, &format!("{path}.queues")));
+        for entry @ (number, value) in queues.into_iter().flatten() {
+            let path = format!("{path}.queues.{}", number.get_ref());
+            self.places.insert(path.clone(), value.span());
+            let queue = match value.get_ref().as_str() {
+                Some(queue) => queue.to_owned(),
+                None => {
+                    let queue = format!("{name}.{}", number.get_ref());
+                    self.queue(entry, &path, &queue, shaping);
+                    queue
+                }
+            };
+            match number.get_ref().parse() {
+                Ok(number) => drop(qos.queues.insert(number, queue)),
+                Err(_) => self.error(number.span(), format!("{path}: expected a queue's number from 0 to 61439")),
+            }
+        }
+        shaping.qos.insert(name.to_owned(), qos);
+    }
+
+    fn queue(&mut self, entry: Entry<'_, '_>, path: &str, name: &str, shaping: &mut Shaping) {
+        let Some(table) = self.table(entry, path) else { return };
+        let mut queue = Settings::default();
+        self.settings(table, path, |scope| scope == Scope::QueueOther, &[], &mut queue);
+        if shaping.queues.insert(name.to_owned(), queue).is_some() {
+            self.error(entry.0.span(), format!("{path}: there are two queues named \"{name}\""));
         }
     }
 

@@ -165,6 +165,76 @@ fn what_is_wrong_with_pools_is_told_with_its_place() {
 }
 
 #[test]
+fn a_qos_has_its_queues_inside_or_names_them() {
+    let text = r#"
+        [qos.uplink]
+        type = "linux-htb"
+        max-rate = 1000000000
+        [qos.uplink.queues.1]
+        min-rate = 100000000
+        priority = 1
+        [qos.uplink.queues]
+        2 = "bulk"
+        [qos.other]
+        type = "linux-hfsc"
+        queues = { 0 = "uplink.1", 9 = "bulk" }
+        [queues.bulk]
+        max-rate = 8000000
+        [bridges.br0.ports.eth1]
+        type = "afxdp"
+        qos = "uplink"
+    "#;
+    let text = text.replace("priority = 1\n", "\n");
+    let switch = parse(&text, Path::new("f.toml"), &[0]).unwrap();
+    let uplink = switch.shaping.of(&switch.bridges["br0"].ports["eth1"]).unwrap();
+    assert_eq!(switch.shaping.queue(uplink, 1).unwrap().number("min-rate"), Some(100_000_000));
+    assert_eq!(switch.shaping.queue(uplink, 2).unwrap().number("max-rate"), Some(8_000_000));
+    let again = to_toml(&switch);
+    assert!(again.contains("[qos.uplink.queues.1]") && again.contains("[queues.bulk]"), "{again}");
+    assert_eq!(parse(&again, Path::new("again.toml"), &[0]).unwrap(), switch);
+}
+
+#[test]
+fn errors_of_qos_name_their_place() {
+    let qos = "[qos.up]\ntype = \"linux-htb\"\nmax-rate = 100\n";
+    let cases = [
+        ("[qos.up]\nmax-rate = 1", "f.toml:1:6: qos.up: it has no type; expected linux-htb or linux-hfsc"),
+        (
+            "[qos.up]\ntype = \"egress-policer\"",
+            "f.toml:2:8: qos.up.type: expected one of linux-htb, linux-hfsc, found string \"egress-policer\"",
+        ),
+        (&format!("{qos}max_rate = 1"), "f.toml:4:1: unknown key \"max_rate\" in qos.up; did you mean \"max-rate\"?"),
+        (
+            &format!("{qos}[qos.up.queues.1]\nmin-rate = 101"),
+            "f.toml:3:12: qos.up.max-rate: the min-rates of its queues add up to 101, above its max-rate 100",
+        ),
+        (
+            &format!("{qos}[qos.up.queues.one]\nmin-rate = 1"),
+            "f.toml:4:16: qos.up.queues.one: expected a queue's number from 0 to 61439",
+        ),
+        (
+            &format!("{qos}[qos.up.queues.1]\nmin-rate = 9\nmax-rate = 8"),
+            "f.toml:5:12: qos.up.queues.1.min-rate: min-rate 9 is above its max-rate 8",
+        ),
+        (
+            &format!("{qos}queues = {{ 1 = \"x\" }}"),
+            "f.toml:4:16: qos.up.queues.1: there is no queue named \"x\"; none is there",
+        ),
+        (
+            "[bridges.br0.ports.eth1]\ntype = \"afxdp\"\nqos = \"up\"",
+            "f.toml:3:7: bridges.br0.ports.eth1.qos: there is no qos named \"up\"; none is there",
+        ),
+        (
+            &format!("[queues.\"up.1\"]\n{qos}[qos.up.queues.1]\n"),
+            "f.toml:1:9: queues.up.1: there are two queues named \"up.1\"",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(errors(text), [expected], "{text}");
+    }
+}
+
+#[test]
 fn a_flow_that_cannot_be_read_is_reported_with_its_line() {
     let errors =
         errors("[bridges.br0]\nflows = [\n  \"arp actions=NORMAL\",\n  \"tcp,nw_dst=10.0.0.300 actions=drop\",\n]");

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value as Toml};
 
-use crate::model::{Settings, Switch, Value};
+use crate::model::{Settings, Shaping, Switch, Value};
 
 /// A configuration file that describes this switch. Reading it back gives the same switch.
 #[must_use]
@@ -34,6 +34,12 @@ pub fn to_toml(switch: &Switch) -> String {
     if !ssl.is_empty() {
         file.insert("ssl".to_owned(), Toml::Table(ssl));
     }
+    let (qos, queues) = shaping(&switch.shaping);
+    for (name, records) in [("qos", qos), ("queues", queues)] {
+        if !records.is_empty() {
+            file.insert(name.to_owned(), Toml::Table(records));
+        }
+    }
     file.insert("bridges".to_owned(), Toml::Table(bridges));
     let pools: Table =
         switch.pools.iter().map(|(name, pool)| (name.clone(), Toml::Table(settings(&pool.settings)))).collect();
@@ -41,6 +47,26 @@ pub fn to_toml(switch: &Switch) -> String {
         file.insert("pools".to_owned(), Toml::Table(pools));
     }
     file.to_string()
+}
+
+/// Every QoS, with the queues that its file described inside it, and the other queues.
+fn shaping(shaping: &Shaping) -> (Table, Table) {
+    let mut all = Table::new();
+    for (name, qos) in &shaping.qos {
+        let mut table = settings(&qos.settings);
+        let queue = |(number, queue): (&u32, &String)| {
+            let nested = shaping.queues.get(queue).filter(|_| *queue == format!("{name}.{number}"));
+            let value = nested.map_or_else(|| Toml::String(queue.clone()), |queue| Toml::Table(settings(queue)));
+            (number.to_string(), value)
+        };
+        let queues: Table = qos.queues.iter().map(queue).collect();
+        if !queues.is_empty() {
+            table.insert("queues".to_owned(), Toml::Table(queues));
+        }
+        all.insert(name.clone(), Toml::Table(table));
+    }
+    let others = shaping.queues.iter().filter(|(name, _)| !shaping.is_nested(name));
+    (all, others.map(|(name, queue)| (name.clone(), Toml::Table(settings(queue)))).collect())
 }
 
 fn settings(settings: &Settings) -> Table {

@@ -41,11 +41,8 @@ impl<D: Dataplane> Asked<'_, D> {
             Request::TableDesc => Reply::TableDesc(self.engine.table_descs(bridge)?),
             Request::PortStats { port } => Reply::PortStats(self.engine.port_stats(bridge, port)?),
             Request::PortDesc { port } => Reply::PortDesc(self.engine.ports(bridge, port)?),
-            Request::Queue { port, queue } => Reply::Queue(self.engine.queues_of(bridge, port, queue)?),
-            Request::QueueDesc { port, queue } => {
-                self.engine.queues_of(bridge, port, queue)?;
-                Reply::QueueDesc(Vec::new())
-            }
+            Request::Queue { port, queue } => Reply::Queue(self.engine.queue_stats(bridge, port, queue)?),
+            Request::QueueDesc { port, queue } => Reply::QueueDesc(self.engine.queue_descs(bridge, port, queue)?),
             Request::Group { group } => Reply::Group(self.engine.group_stats(bridge, group)?),
             Request::GroupDesc { group } => Reply::GroupDesc(self.engine.groups(bridge, group)?),
             Request::GroupFeatures => Reply::GroupFeatures(group_features()),

@@ -9,7 +9,7 @@ use super::bundle::Kept;
 use super::session::Session;
 use crate::engine::{Dataplane, Engine, Origin, Served};
 use crate::openflow::message::{
-    AsyncKind, BundleControl, BundleControlKind, Features, FlowFormat, PORT_ANY, Role, RoleChange,
+    AsyncKind, BundleControl, BundleControlKind, Features, FlowFormat, PORT_ANY, QUEUE_ALL, Role, RoleChange,
 };
 use crate::openflow::{Message, OfError, Version};
 
@@ -79,10 +79,8 @@ impl<D: Dataplane> Asked<'_, D> {
             Message::BarrierRequest => return Ok(Effect::Barrier(self.engine.flush())),
             Message::MultipartRequest { request, .. } => return self.multipart(*request),
             Message::QueueGetConfigRequest { port } => {
-                if port != PORT_ANY {
-                    self.engine.ports(bridge, port).map_err(|_| OfError::OFPQOFC_BAD_PORT)?;
-                }
-                self.reply(&Message::QueueGetConfigReply { port, queues: Vec::new() });
+                let queues = self.engine.queue_descs(bridge, port, QUEUE_ALL)?;
+                self.reply(&Message::QueueGetConfigReply { port, queues });
             }
             Message::RoleRequest(change) => return self.role(&change),
             Message::BundleControl(control) => self.bundle(&control)?,

@@ -3,6 +3,8 @@
 //! Devices are opened and closed step by step and each step notes how it is undone; numbers and flow tables change in a
 //! clone of the state, which replaces the state when every step succeeded. Workers see the result as one snapshot.
 
+use std::sync::Arc;
+
 use ringswitch_dataplane::flow::{Filter, grammar};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use ringswitch_dataplane::sys::clock::coarse_ms;
@@ -122,6 +124,10 @@ impl<D: Dataplane> Engine<D> {
             Change::SetWorkers { settings } => check_workers(&self.model.workers, settings),
             // Whoever connects next finds the other files.
             Change::SetSsl { .. } => Ok(()),
+            Change::SetShaping { shaping } => {
+                steps.next.shaping = Arc::new(shaping.clone());
+                Ok(())
+            }
             Change::AddBridge { bridge, settings } => self.add_bridge(bridge, settings, steps),
             Change::RemoveBridge { bridge } => self.remove_bridge(bridge, steps),
             Change::SetBridge { bridge, settings } => {

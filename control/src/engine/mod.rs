@@ -17,6 +17,7 @@ mod pools;
 mod ports;
 mod query;
 mod served;
+mod shaping;
 mod state;
 mod statistics;
 #[cfg(test)]
@@ -34,10 +35,10 @@ use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::PortTotals;
 use ringswitch_dataplane::pipeline::{PacketOut, Program, SortState, SortTotals, TableTotals, Trace, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
-use ringswitch_dataplane::sched::{EgressSpec, Pool, PoolId};
+use ringswitch_dataplane::sched::{EgressSpec, Pool, PoolId, QueueCounts};
 use tracing::{info, warn};
 
-use crate::command::{Command, edit};
+use crate::command::{Command, check_references, edit, resolve};
 use crate::config;
 use crate::merge::merge;
 use crate::model::{PoolFilter, Port, Rates, Settings, Switch, Vlan};
@@ -177,6 +178,8 @@ pub trait Dataplane {
     fn port_status(&self, id: PortId) -> BTreeMap<String, String>;
     /// Its counters.
     fn port_totals(&self, id: PortId) -> PortTotals;
+    /// What went through the port's queues, by their numbers; nothing while it has none.
+    fn queue_counts(&self, id: PortId) -> Vec<QueueCounts>;
     /// Its Ethernet address, when it has one of its own.
     fn port_mac(&self, id: PortId, name: &str, port: &Port) -> Option<Mac>;
 
@@ -330,7 +333,9 @@ impl<D: Dataplane> Engine<D> {
     /// The first command or change that failed; nothing is changed then.
     pub fn transact(&mut self, commands: &[Command]) -> Result<Vec<serde_json::Value>, String> {
         let mut wanted = self.model.clone();
+        let commands = resolve(&wanted, commands)?;
         commands.iter().try_for_each(|command| edit(&mut wanted, command))?;
+        check_references(&self.model, &wanted)?;
         self.apply(wanted, OnFailure::Refuse)?;
         if commands.iter().any(|command| matches!(command, Command::PoolList {})) {
             self.refresh_pools();

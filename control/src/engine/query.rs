@@ -11,7 +11,7 @@ use super::pools::PoolRef;
 use super::state::PortSlot;
 use super::{Dataplane, Engine, FdbFilter};
 use crate::command::{Command, Table};
-use crate::model::{SETTINGS, Scope, Setting, Settings, Value, find, near_miss};
+use crate::model::{Qos, SETTINGS, Scope, Setting, Settings, Value, find, near_miss};
 use crate::report::{BridgeReport, Changed, FdbReport, FdbStats, LOCAL, PortReport, PortStats};
 
 impl<D: Dataplane> Engine<D> {
@@ -26,6 +26,13 @@ impl<D: Dataplane> Engine<D> {
             Command::Get { table, record, columns, if_exists } => {
                 self.get(Table::parse(table)?, record, columns, *if_exists).map(Json::Object)
             }
+            Command::List { table, records } => {
+                let table = Table::parse(table)?;
+                let all = if records.is_empty() { self.records(table) } else { records.clone() };
+                let rows: Result<Vec<_>, _> = all.iter().map(|record| self.get(table, record, &[], false)).collect();
+                rows.map(|rows| json!(rows))
+            }
+            Command::Create { id, .. } => Ok(json!(id)),
             Command::GetFailMode { bridge } => {
                 Ok(json!(self.model.bridges.get(bridge).and_then(|bridge| bridge.settings.text("fail_mode"))))
             }
@@ -36,6 +43,18 @@ impl<D: Dataplane> Engine<D> {
             Command::PoolList {} => Ok(json!(self.pool_list())),
             Command::Show {} => Ok(json!(self.show())),
             _ => Ok(Json::Null),
+        }
+    }
+
+    /// The names of a table's records.
+    fn records(&self, table: Table) -> Vec<String> {
+        match table {
+            Table::Bridge | Table::Controller => self.model.bridges.keys().cloned().collect(),
+            Table::Port | Table::Interface => self.state.ports().map(|port| port.name.to_string()).collect(),
+            Table::QoS => self.model.shaping.qos.keys().cloned().collect(),
+            Table::Queue => self.model.shaping.queues.keys().cloned().collect(),
+            Table::Pool => self.pool_list().into_iter().map(|pool| pool.name).collect(),
+            Table::OpenVSwitch => vec![".".to_owned()],
         }
     }
 
@@ -54,6 +73,8 @@ impl<D: Dataplane> Engine<D> {
             Table::Pool => self.state.pool(name).map(|pool| self.pool_row(&pool)),
             Table::Port => self.state.port_named(name).map(port_row),
             Table::Interface => self.state.port_named(name).map(|port| self.interface_row(port)),
+            Table::QoS => self.model.shaping.qos.get(name).map(|qos| qos_row(name, qos)),
+            Table::Queue => self.model.shaping.queues.get(name).map(|queue| queue_row(name, queue)),
         };
         let row = match row {
             Some(row) => row,
@@ -272,6 +293,19 @@ fn port_row(port: &PortSlot) -> BTreeMap<String, Json> {
     columns.chain([("name".to_owned(), json!(&*port.name))]).collect()
 }
 
+fn qos_row(name: &str, qos: &Qos) -> BTreeMap<String, Json> {
+    row([
+        ("name", json!(name)),
+        ("type", column(&qos.settings, "type")),
+        ("queues", json!(qos.queues)),
+        ("other_config", json!(values(&qos.settings, |scope| scope == Scope::QosOther))),
+    ])
+}
+
+fn queue_row(name: &str, queue: &Settings) -> BTreeMap<String, Json> {
+    row([("name", json!(name)), ("other_config", json!(values(queue, |scope| scope == Scope::QueueOther)))])
+}
+
 /// `column`, or `column:key` of one that is a map; null for a key that is not there, when that may be.
 fn pick(
     row: &BTreeMap<String, Json>,
@@ -281,6 +315,8 @@ fn pick(
     if_exists: bool,
 ) -> Result<Json, String> {
     let (name, key) = column.split_once(':').map_or((column, None), |(name, key)| (name, Some(key)));
+    // As Open vSwitch has it, - and _ are the same, and case does not count.
+    let name = &name.to_ascii_lowercase().replace('-', "_");
     let value = row.get(name).ok_or_else(|| {
         let hint = near_miss(name, row.keys().map(String::as_str));
         let hint = hint.map(|hint| format!(" (did you mean \"{hint}\"?)")).unwrap_or_default();

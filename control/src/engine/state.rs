@@ -9,9 +9,10 @@ use ringswitch_dataplane::sched::{Pool, PoolId, PoolSpec};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 
 use super::pools::PoolSlot;
+use super::shaping::egress;
 use super::{Affinity, BridgeView, Name, PortView};
 use crate::flows::Ports;
-use crate::model::{Port, Settings};
+use crate::model::{Port, Settings, Shaping};
 use crate::openflow::stats::TableDesc;
 use crate::report::LOCAL;
 
@@ -31,6 +32,8 @@ pub struct State {
     ports: Vec<Option<PortSlot>>,
     /// Those that the operator made, by name.
     pub pools: BTreeMap<String, PoolSlot>,
+    /// How senders share ports.
+    pub shaping: Arc<Shaping>,
 }
 
 /// A bridge that exists.
@@ -224,7 +227,8 @@ impl State {
 
     /// What workers are to see.
     pub fn view<'a>(&'a self) -> Vec<Option<BridgeView<'a>>> {
-        let ports = |index| self.ports_of(index).into_iter().filter(|port| port.open).map(PortSlot::view).collect();
+        let port = |port: &'a PortSlot| port.view(&self.shaping);
+        let ports = |index| self.ports_of(index).into_iter().filter(|port| port.open).map(port).collect();
         let bridge = |(index, slot): (usize, &'a Option<BridgeSlot>)| {
             slot.as_ref().map(|bridge| BridgeView {
                 name: &bridge.name,
@@ -237,7 +241,7 @@ impl State {
 }
 
 impl PortSlot {
-    fn view(&self) -> PortView<'_> {
+    fn view(&self, shaping: &Shaping) -> PortView<'_> {
         PortView {
             id: self.id,
             name: &self.name,
@@ -245,7 +249,7 @@ impl PortSlot {
             vlan: self.spec.vlan(),
             rates: self.spec.rates(),
             pool: &self.pool,
-            qos: None,
+            qos: egress(&self.spec, shaping),
             config: self.config,
         }
     }

@@ -16,10 +16,10 @@ use super::meter_mod::{BANDS_MAX, METERS_MAX};
 use super::state::BridgeSlot;
 use super::{Dataplane, Engine};
 use crate::openflow::OfError;
-use crate::openflow::message::{GROUP_ALL, METER_ALL, PORT_ANY, QUEUE_ALL, TABLE_ALL};
+use crate::openflow::message::{GROUP_ALL, METER_ALL, TABLE_ALL};
 use crate::openflow::stats::{
-    Count, FlowEntry, FlowRequest, GroupFeatures, GroupStats, MeterFeatures, MeterStats, QueueStats, TableDesc,
-    TableFeatures, TableStats,
+    Count, FlowEntry, FlowRequest, GroupFeatures, GroupStats, MeterFeatures, MeterStats, TableDesc, TableFeatures,
+    TableStats,
 };
 
 /// Flows that a table can hold when nobody set a limit: what is told, not what is.
@@ -174,17 +174,6 @@ impl<D: Dataplane> Engine<D> {
     /// When there is no such bridge or meter.
     pub fn meters(&self, bridge: usize, meter: u32) -> Result<Vec<Meter>, OfError> {
         Ok(meters(self.program(bridge)?, meter)?.into_iter().map(|entry| entry.meter.clone()).collect())
-    }
-
-    /// The counters of queues: there are none but the ports' own.
-    ///
-    /// # Errors
-    /// When there is no such port or queue.
-    pub fn queues_of(&self, bridge: usize, port: u32, queue: u32) -> Result<Vec<QueueStats>, OfError> {
-        if port != PORT_ANY {
-            self.slots(bridge, port, OfError::OFPQOFC_BAD_PORT)?;
-        }
-        if queue == QUEUE_ALL { Ok(Vec::new()) } else { Err(OfError::OFPQOFC_BAD_QUEUE) }
     }
 }
 

@@ -95,6 +95,10 @@ impl Dataplane for Recorder {
         PortTotals::default()
     }
 
+    fn queue_counts(&self, _: PortId) -> Vec<QueueCounts> {
+        Vec::new()
+    }
+
     fn port_mac(&self, _: PortId, _: &str, _: &Port) -> Option<Mac> {
         None
     }

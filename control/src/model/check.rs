@@ -25,6 +25,10 @@ const SOCKET_PATH_MAX: usize = 107;
 pub struct Place {
     /// `[ssl]`.
     pub ssl: bool,
+    /// The QoS.
+    pub qos: Option<String>,
+    /// Its queue, or a queue of no QoS.
+    pub queue: Option<QueuePlace>,
     /// The bridge; none for `[workers]`.
     pub bridge: Option<String>,
     /// Its port.
@@ -33,6 +37,15 @@ pub struct Place {
     pub pool: Option<String>,
     /// The setting.
     pub setting: Option<&'static str>,
+}
+
+/// A queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueuePlace {
+    /// Of the place's QoS, by its number there.
+    Number(u32),
+    /// By its name.
+    Name(String),
 }
 
 /// Something that does not fit.
@@ -51,6 +64,13 @@ impl fmt::Display for Problem {
             Place { bridge: Some(bridge), .. } => write!(f, "bridge {}: {}", bridge.escape_debug(), self.message),
             Place { pool: Some(pool), .. } => write!(f, "pool {}: {}", pool.escape_debug(), self.message),
             Place { ssl: true, .. } => write!(f, "ssl: {}", self.message),
+            Place { qos: Some(qos), queue: Some(QueuePlace::Number(queue)), .. } => {
+                write!(f, "qos {}: queue {queue}: {}", qos.escape_debug(), self.message)
+            }
+            Place { qos: Some(qos), .. } => write!(f, "qos {}: {}", qos.escape_debug(), self.message),
+            Place { queue: Some(QueuePlace::Name(queue)), .. } => {
+                write!(f, "queue {}: {}", queue.escape_debug(), self.message)
+            }
             _ => write!(f, "workers: {}", self.message),
         }
     }
@@ -67,6 +87,7 @@ pub fn check(switch: &Switch, allowed_cpus: &[usize]) -> Vec<Problem> {
         let place = Place { ssl: true, ..Place::default() };
         checker.problem(place, format!("{missing} is missing; private-key, certificate and ca-cert belong together"));
     }
+    checker.problems.extend(switch.shaping.problems());
     for (name, bridge) in &switch.bridges {
         let place = Place { bridge: Some(name.clone()), ..Place::default() };
         if let Err(why) = netdev_name(name) {
@@ -78,6 +99,9 @@ pub fn check(switch: &Switch, allowed_cpus: &[usize]) -> Vec<Problem> {
         for (name, port) in &bridge.ports {
             let place = Place { port: Some(name.clone()), ..place.clone() };
             checker.port(name, port, &place);
+            if let Some(why) = switch.shaping.unknown_to(port) {
+                checker.problem(Place { setting: Some("qos"), ..place.clone() }, why);
+            }
             if let Some(number) = port.settings.number("ofport_request")
                 && let Some(other) = numbers.insert(number, name)
             {
@@ -242,7 +266,7 @@ fn options(port_type: PortType) -> String {
     options.map(|setting| setting.name).collect::<Vec<_>>().join(", ")
 }
 
-/// Bridges and ports are named like network devices.
+/// Bridges and ports are named like network devices; other records have similar names.
 pub(super) fn word(name: &str) -> Result<(), String> {
     let strange = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | ',' | '=');
     if name.is_empty() || name == "." || name == ".." || name.contains(strange) {

@@ -33,6 +33,24 @@ pub enum ColumnError {
         /// What it takes.
         expects: Expect,
     },
+    /// Not what one of several values looks like.
+    #[error("{column}: \"{pair}\" is not {expects}")]
+    Pair {
+        /// The column.
+        column: String,
+        /// What it was given.
+        pair: String,
+        /// What it takes.
+        expects: &'static str,
+    },
+    /// Open vSwitch has it; this switch does not.
+    #[error("{column} is not supported: {instead}")]
+    Unsupported {
+        /// The column, or the column and its value.
+        column: String,
+        /// What to do.
+        instead: &'static str,
+    },
 }
 
 pub(crate) fn did_you_mean(hint: &Option<String>) -> String {
@@ -158,10 +176,12 @@ fn other_config(column: &str) -> Option<&str> {
     column.strip_prefix("other_config:").or_else(|| column.strip_prefix("other-config:"))
 }
 
-fn unknown_of(record: &'static str, column: &str, scopes: &[Scope]) -> ColumnError {
+pub(super) fn unknown_of(record: &'static str, column: &str, scopes: &[Scope]) -> ColumnError {
     let known = SETTINGS.iter().filter(|setting| scopes.contains(&setting.scope));
     let name = |setting: &Setting| match setting.scope {
-        Scope::BridgeOther | Scope::Workers => format!("other_config:{}", setting.name),
+        Scope::BridgeOther | Scope::Workers | Scope::QosOther | Scope::QueueOther => {
+            format!("other_config:{}", setting.name)
+        }
         _ => setting.name.to_owned(),
     };
     let known: Vec<String> = known.map(name).collect();
@@ -173,7 +193,12 @@ fn split(argument: &str) -> Result<(&str, &str), ColumnError> {
     argument.split_once('=').ok_or_else(|| ColumnError::NoValue(argument.to_owned()))
 }
 
-fn store(settings: &mut Settings, setting: &'static Setting, column: &str, value: &str) -> Result<(), ColumnError> {
+pub(super) fn store(
+    settings: &mut Settings,
+    setting: &'static Setting,
+    column: &str,
+    value: &str,
+) -> Result<(), ColumnError> {
     let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
     if matches!(value, "[]" | "{}" | "") {
         settings.clear(setting);

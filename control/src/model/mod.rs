@@ -11,16 +11,18 @@ mod check;
 mod column;
 mod help;
 mod pool;
+mod qos;
 mod schema;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use affinity::parse_affinity;
-pub use check::{PROTOCOLS, Place, Problem, check};
+pub use check::{PROTOCOLS, Place, Problem, QueuePlace, check};
 pub use column::{ColumnError, Record, bridge_column, controller_column, pool_column, port_column, workers_column};
 pub use help::settings_help;
 pub use pool::{FILTERS_MAX, Pool, PoolFilter};
+pub use qos::{Qos, Shaping, qos_column, queue_column};
 pub use ringswitch_dataplane::flow::near_miss;
 pub use schema::{Expect, PortType, SETTINGS, Scope, Setting, Settings, Value, find};
 pub use target::{Address, DEFAULT_PORT, Target};
@@ -35,6 +37,8 @@ pub struct Switch {
     pub workers: Settings,
     /// `[ssl]`: keys and certificates for controllers.
     pub ssl: Settings,
+    /// How senders share ports.
+    pub shaping: Shaping,
     /// Bridges by name.
     pub bridges: BTreeMap<String, Bridge>,
     /// Pools by name: those that the operator made.

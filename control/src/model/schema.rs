@@ -59,6 +59,12 @@ pub enum Scope {
     InterfaceOther,
     /// `options` of an interface of these types.
     Options(&'static [PortType]),
+    /// A column of a QoS.
+    Qos,
+    /// `other_config` of a QoS.
+    QosOther,
+    /// `other_config` of a queue.
+    QueueOther,
 }
 
 /// What a setting may hold.
@@ -110,6 +116,9 @@ const fn setting(
 ) -> Setting {
     Setting { name, scope, expects, default, help }
 }
+
+/// Most bits per second, and most bits at once.
+const BITS_MAX: u64 = 1_000_000_000_000;
 
 /// The table.
 pub const SETTINGS: &[Setting] = &[
@@ -299,6 +308,7 @@ pub const SETTINGS: &[Setting] = &[
         "access with a tag, else trunk",
         "how tag and trunks are read",
     ),
+    setting("qos", Scope::Port, Expect::Text("the name of a qos"), "none", "how those who send to the port share it"),
     setting("type", Scope::Interface, Expect::OneOf(PortType::NAMES), "must be set", "what kind of port"),
     setting(
         "ofport_request",
@@ -394,6 +404,42 @@ pub const SETTINGS: &[Setting] = &[
     setting("pass", XDP, Expect::Text("tests such as \"arp,tcp:22\""), "nothing", "what stays with the kernel"),
     setting("busy-poll", XDP, Expect::Number(1, 1_000_000), "off", "microseconds of busy polling in the kernel"),
     setting("frames", XDP, Expect::Number(64, 1 << 16), "2048", "frames of a queue and direction, a power of two"),
+    setting(
+        "type",
+        Scope::Qos,
+        Expect::OneOf(&["linux-htb", "linux-hfsc"]),
+        "must be set",
+        "the discipline, by Open vSwitch's name; what is over a rate waits in the senders' rings",
+    ),
+    setting(
+        "max-rate",
+        Scope::QosOther,
+        Expect::Number(1, BITS_MAX),
+        "the port's own speed",
+        "bits per second of all queues together",
+    ),
+    setting(
+        "min-rate",
+        Scope::QueueOther,
+        Expect::Number(1, BITS_MAX),
+        "nothing",
+        "bits per second that the queue gets before others",
+    ),
+    setting("max-rate", Scope::QueueOther, Expect::Number(1, BITS_MAX), "no limit", "bits per second of the queue"),
+    setting(
+        "burst",
+        Scope::QueueOther,
+        Expect::Number(1, BITS_MAX),
+        "what max-rate sends in 10 ms",
+        "bits that the queue may send at once",
+    ),
+    setting(
+        "priority",
+        Scope::QueueOther,
+        Expect::Number(0, u32::MAX as u64),
+        "0",
+        "a smaller one is served first with what no min-rate takes",
+    ),
 ];
 
 /// The setting of this name among those in scope.

@@ -38,6 +38,12 @@ pub fn dispatch<D: Dataplane>(engine: &mut Engine<D>, call: Call) -> Result<Stri
             packets.iter().try_for_each(|packet| engine.send_packet(&bridge, packet)).and_then(json)
         }
         Call::DumpPorts { bridge, port } => engine.dump_ports(&bridge, port.as_deref()).and_then(json),
+        Call::QueueStats { bridge, port, queue } => {
+            engine.dump_queue_stats(&bridge, port.as_deref(), queue.as_deref()).and_then(json)
+        }
+        Call::QueueGetConfig { bridge, port, queue } => {
+            engine.dump_queue_configs(&bridge, port.as_deref(), queue.as_deref()).and_then(json)
+        }
         Call::FdbShow { bridge } => engine.fdb(&bridge).and_then(json),
         Call::FdbStats { bridge } => engine.fdb_stats(&bridge).and_then(json),
         Call::FdbFlush { bridge, port, vlan } => engine.fdb_flush(&bridge, port.as_deref(), vlan).and_then(json),

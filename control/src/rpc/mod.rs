@@ -111,6 +111,10 @@ pub enum Call {
     PacketOut { bridge: String, packets: Vec<String> },
     /// Counters.
     DumpPorts { bridge: String, port: Option<String> },
+    /// Counters of ports' QoS queues.
+    QueueStats { bridge: String, port: Option<String>, queue: Option<String> },
+    /// How these queues are set up.
+    QueueGetConfig { bridge: String, port: Option<String>, queue: Option<String> },
     /// Learned addresses.
     FdbShow { bridge: String },
     /// Learning's counts.

@@ -2,7 +2,7 @@
 //!
 //! Neighbours: control makes it from the port's QoS; workers ask before they pull from a ring whose frames go there.
 
-use super::Rate;
+use super::{AllCounts, QueueCounts, Rate};
 
 /// One of a port's QoS queues (OpenFlow's `set_queue`, Open vSwitch's table Queue).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +30,27 @@ pub struct EgressSpec {
 #[derive(Debug)]
 pub struct Egress {
     spec: EgressSpec,
+    counts: AllCounts,
 }
 
 impl Egress {
     /// Nobody waits yet.
     #[must_use]
     pub fn new(spec: EgressSpec) -> Self {
-        Self { spec }
+        Self::after(spec, None)
+    }
+
+    /// The same; queues that this port had before count on.
+    #[must_use]
+    pub fn after(spec: EgressSpec, before: Option<&Self>) -> Self {
+        let counts = AllCounts::new(&spec, before.map(|before| &before.counts));
+        Self { spec, counts }
+    }
+
+    /// What its queues counted.
+    #[must_use]
+    pub fn counts(&self) -> Vec<QueueCounts> {
+        self.counts.totals()
     }
 
     /// What was asked for.

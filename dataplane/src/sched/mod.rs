@@ -6,11 +6,13 @@
 //! be made to wait, such as a NIC. Neighbours: the worker asks before and after each burst; control sets the rates.
 
 mod bucket;
+mod counts;
 mod egress;
 mod limits;
 mod pool;
 
 pub use bucket::Bucket;
+pub use counts::{AllCounts, QueueCounts};
 pub use egress::{Egress, EgressSpec, QueueSpec};
 pub use limits::{Limits, Pull, Rate, Rates};
 pub use pool::{DEFAULT_WEIGHT, Pool, PoolId, PoolSpec};

@@ -421,7 +421,7 @@ fn statistics_are_about_what_was_asked_for() {
             )
             .is_err()
     );
-    assert_eq!(bench.engine.queues_of(BRIDGE, 9, 0), Err(OfError::OFPQOFC_BAD_PORT));
+    assert_eq!(bench.engine.queue_stats(BRIDGE, 9, 0), Err(OfError::OFPQOFC_BAD_PORT));
     let nothing: Vec<stats::QueueStats> = Vec::new();
-    assert_eq!(bench.engine.queues_of(BRIDGE, PORT_ANY, u32::MAX), Ok(nothing));
+    assert_eq!(bench.engine.queue_stats(BRIDGE, PORT_ANY, u32::MAX), Ok(nothing));
 }
