@@ -8,7 +8,7 @@
 
 use super::path::{PathId, Paths};
 use crate::flow::{FRAME_WORDS, FlowKey, KEY_WORDS, KeyShape, Mask, PackedKey, RuleId};
-use crate::sys::cpu::prefetch;
+use crate::sys::cpu::{equal_halves, prefetch};
 
 /// Entries when nothing else is said.
 pub const DEFAULT_ENTRIES: usize = 128 * 1024;
@@ -263,9 +263,8 @@ impl FlowCache {
     /// A bit for each way of the bucket whose mark has the hash's tag.
     #[inline(always)]
     fn candidates(&self, bucket: usize, hash: u64) -> u8 {
-        let wanted = self.mark(hash) as u32;
-        let marks = self.marks.slice(bucket * WAYS, WAYS);
-        (0..WAYS).fold(0, |found, way| found | u8::from(marks[way] as u32 == wanted) << way)
+        let marks = self.marks.slice(bucket * WAYS, WAYS).first_chunk::<WAYS>();
+        marks.map_or(0, |marks| equal_halves(marks, self.mark(hash) as u32))
     }
 
     #[inline(always)]

@@ -13,7 +13,7 @@ use crate::packet::Packet;
 use crate::wire::arp::Arp;
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::icmp::{self, Icmp};
-use crate::wire::ipv4::Ipv4;
+use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv6::{self, Ipv6};
 use crate::wire::sctp::{self, Sctp};
 use crate::wire::tcp::{self, Tcp};
@@ -152,11 +152,47 @@ fn fill(packet: &Packet, depth: Depth, key: &mut FlowKey) {
     let (head, len) = (packet.head(), packet.len());
     match depth {
         Depth::Port => {}
+        Depth::Transport if fill_common(head, len, key).is_some() => {}
         Depth::All => rare::extract_all(head, len, key),
         _ => {
             extract(head, len, depth, key);
         }
     }
+}
+
+/// Where the transport begins in the frames that [`fill_common`] knows, and what has to be there of them.
+const COMMON_TRANSPORT: usize = ethernet::LEN + ipv4::LEN;
+const COMMON_LEN: usize = COMMON_TRANSPORT + tcp::LEN;
+
+/// What [`extract`] would find in a frame of the shape that most have: no tag, IPv4 without options, no fragment, TCP or UDP.
+/// `None`, and nothing done, for any other.
+#[inline(always)]
+fn fill_common(head: &[u8], len: usize, key: &mut FlowKey) -> Option<()> {
+    let head = head.first_chunk::<COMMON_LEN>()?;
+    let frame = Ethernet::new(head)?;
+    let ip = Ipv4::new(&head[ethernet::LEN..], len - ethernet::LEN)?;
+    if frame.type_or_len() != ethernet::TYPE_IPV4 || ip.header_len() != ipv4::LEN || ip.is_fragment() {
+        return None;
+    }
+    let transport = &head[COMMON_TRANSPORT..];
+    let flags = match (ip.protocol(), ip.total_len() - ipv4::LEN) {
+        (tcp::PROTOCOL, tcp::LEN..) => Tcp::new(transport)?.flags(),
+        (udp::PROTOCOL, udp::LEN..) => 0,
+        _ => return None,
+    };
+    let ports = Udp::new(transport)?.ports();
+    key.set(Field::DL_TYPE, u64::from(ethernet::TYPE_IPV4));
+    key.set(Field::DL_DST, frame.dst());
+    key.set(Field::DL_SRC, frame.src());
+    key.set(Field::NW_PROTO, u64::from(ip.protocol()));
+    key.set(Field::NW_TOS, u64::from(ip.tos()));
+    key.set(Field::NW_TTL, u64::from(ip.ttl()));
+    key.set(Field::NW_SRC, u64::from(ip.src()));
+    key.set(Field::NW_DST, u64::from(ip.dst()));
+    key.set(Field::TP_SRC, u64::from(ports >> 16));
+    key.set(Field::TP_DST, u64::from(ports & 0xffff));
+    key.set(Field::TCP_FLAGS, u64::from(flags));
+    Some(())
 }
 
 /// Reads a frame again that was changed in a way that its key cannot follow: the frame's fields as `depth` asks for them. The
