@@ -44,7 +44,10 @@ pub fn dispatch<D: Dataplane>(engine: &mut Engine<D>, call: Call) -> Result<Stri
         Call::FdbAdd { bridge, port, vlan, mac } => engine.fdb_add(&bridge, &port, vlan, &mac).and_then(json),
         Call::FdbDel { bridge, vlan, mac } => engine.fdb_del(&bridge, vlan, &mac).and_then(json),
         Call::WorkerStats {} => json(engine.workers()),
-        Call::WorkerStatsClear {} => json(engine.clear_worker_stats()),
+        Call::WorkerStatsClear {} => {
+            engine.clear_worker_stats();
+            json(())
+        }
         Call::QueueShow {} => json(engine.queues()),
         Call::Rebalance { dry_run } => json(engine.rebalance(dry_run)),
         Call::Reload { file } => engine.reload(file.as_deref()).and_then(json),

@@ -181,7 +181,7 @@ fn best(steps: impl Iterator<Item = Step>) -> Option<Step> {
 /// What the sum of the squared loads loses when `moved` goes from one worker to another; `None` when that is not enough.
 fn gain(from: f64, to: f64, moved: f64) -> Option<f64> {
     let rest = from - to - moved;
-    (moved >= LEAST_LOAD && rest >= LEAST_REST).then(|| 2.0 * moved * rest)
+    (moved >= LEAST_LOAD && rest >= LEAST_REST).then_some(2.0 * moved * rest)
 }
 
 /// When queues are moved without being told to.
