@@ -151,13 +151,17 @@ fn queues_move_under_traffic_and_nothing_is_lost_doubled_or_overtaken() {
     daemon.assert_balanced();
 }
 
-/// Both floods on one worker, and nobody is pinned any more.
+/// Both floods on one worker, and nobody is pinned any more. Both at once: the first one alone would isolate the worker, and the
+/// last one would still.
 fn unequal(daemon: &Daemon, cpu: usize) {
-    for port in ["vm3", "vm4"] {
-        pin(daemon, port, Some(cpu));
-        eventually("it is served", || cpu_of(daemon, port) == Some(cpu));
-    }
-    ["vm3", "vm4"].into_iter().for_each(|port| pin(daemon, port, None));
+    let both = |value: &str| {
+        let column = format!("other_config:pmd-rxq-affinity={value}");
+        daemon.ok(&["set", "interface", "vm3", &column, "--", "set", "interface", "vm4", &column]);
+    };
+    both(&format!("0:{cpu}"));
+    eventually("both are served", || ["vm3", "vm4"].iter().all(|port| cpu_of(daemon, port) == Some(cpu)));
+    both("[]");
+    assert_eq!(["vm3", "vm4"].map(|port| cpu_of(daemon, port)), [Some(cpu); 2], "without a reason nothing moves");
     let heavy = |queue: &Value| queue["usage"].as_f64().is_some_and(|usage| usage > 2.0);
     eventually("both are a load", || {
         let queues = daemon.json(&["queue-show"]);
@@ -245,7 +249,7 @@ fn workers_tell_what_they_did_per_queue_and_per_interval() {
     let all = number(&queue(&daemon.json(&["worker-stats"]), "vm1"), "packets");
     let seen: u64 = looks.iter().map(|look| number(&queue(look, "vm1"), "packets")).sum();
     assert!(seen > 0 && seen <= all - packets, "{seen} of {packets} to {all}");
-    pair.stop();
+    let _guests = pair.stop();
     daemon.ok(&["worker-stats-clear"]);
     let cleared = daemon.json(&["worker-stats"]);
     assert_eq!((number(&queue(&cleared, "vm1"), "packets"), daemon.worker("packets")), (0, 0), "{cleared:#}");

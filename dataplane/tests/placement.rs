@@ -6,12 +6,13 @@ mod common;
 use std::any::Any;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use common::udp;
 use ringswitch_dataplane::flow::grammar;
-use ringswitch_dataplane::packet::{PacketBatch, PortCounters, TxList};
+use ringswitch_dataplane::packet::{PacketBatch, PortCounters, PortTotals, TxList};
 use ringswitch_dataplane::pipeline::{
     BridgePorts, BridgeView, Fdb, PortEntry, PortFlags, Program, Snapshot, TableStats, VlanMode,
 };
@@ -69,6 +70,9 @@ impl RxQueue for Source {
 #[derive(Default)]
 struct Arrived {
     next: [u32; SENDERS],
+    frames: u64,
+    /// A frame came after a later one: sender, later, found.
+    overtaken: Option<(usize, u32, u32)>,
     /// The first frame that was not the next one: sender, expected, found.
     wrong: Option<(usize, u32, u32)>,
 }
@@ -95,7 +99,12 @@ impl TxQueue for Sink {
                 let expected = arrived.next[sender];
                 arrived.wrong.get_or_insert((sender, expected, number));
             }
+            if number < arrived.next[sender] {
+                let later = arrived.next[sender];
+                arrived.overtaken.get_or_insert((sender, later, number));
+            }
             arrived.next[sender] = number + 1;
+            arrived.frames += 1;
             bytes += packet.len();
         }
         list.take(count, bytes);
@@ -111,6 +120,9 @@ impl TxQueue for Sink {
     }
 }
 
+/// Workers never sleep here, and there are few CPUs: one test at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Two workers; senders on ports 1 to 4 whose frames all go to port 5.
 struct Bench {
     workers: Arc<Workers>,
@@ -119,10 +131,14 @@ struct Bench {
     arrived: Vec<Arc<Mutex<Arrived>>>,
     turns: Arc<AtomicU64>,
     tx: Arc<TxQueues>,
+    /// Port 5's, a lane for each worker.
+    sent: Arc<[PortCounters]>,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Bench {
     fn new(queues: usize) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let cpus = allowed_cpus();
         let cpus = vec![cpus[0], *cpus.last().expect("a CPU")];
         let idle = IdlePolicy { spin: None };
@@ -133,7 +149,8 @@ impl Bench {
             let sink = Sink { arrived: Arc::clone(arrived), turns: Arc::clone(&turns) };
             tx.replace(index, Some(Box::new(sink)));
         }
-        let bench = Self { workers, going: Arc::new(true.into()), arrived, turns, tx };
+        let sent = (0..2).map(|_| PortCounters::default()).collect();
+        let bench = Self { workers, going: Arc::new(true.into()), arrived, turns, tx, sent, _turn: turn };
         bench.publish();
         for port in 0..SENDERS {
             let source = Source { frame: udp(port as u8, 9, 10), sent: 0, going: Arc::clone(&bench.going) };
@@ -147,13 +164,16 @@ impl Bench {
         let flow = format!("actions=output:{}", SENDERS + 1);
         program.tables.insert(grammar::parse_flow(&flow, &()).expect("a flow"), 0, 2);
         let entry = |id: u16| {
-            let tx = if PortId(id) == SINK { Arc::clone(&self.tx) } else { Arc::new(TxQueues::new(1)) };
+            let (tx, counters) = match PortId(id) {
+                SINK => (Arc::clone(&self.tx), Arc::clone(&self.sent)),
+                _ => (Arc::new(TxQueues::new(1)), (0..2).map(|_| PortCounters::default()).collect()),
+            };
             Arc::new(PortEntry {
                 id: PortId(id),
                 number: u32::from(id) + 1,
                 bridge: 0,
                 tx,
-                counters: (0..2).map(|_| PortCounters::default()).collect(),
+                counters,
                 vlan: VlanMode::default(),
                 limits: None,
                 pool: Arc::default(),
@@ -186,7 +206,7 @@ impl Bench {
         let arrived = || self.arrived.iter().map(|sink| sink.lock().expect("nobody panicked").next[port]).max();
         let until = arrived().map_or(more, |now| now + more);
         while arrived() < Some(until) {
-            thread::yield_now();
+            thread::sleep(Duration::from_micros(50));
         }
     }
 
@@ -213,15 +233,15 @@ impl Bench {
 #[test]
 fn queues_move_thousands_of_times_under_traffic() {
     let bench = Bench::new(1);
-    for turn in 0..2400 {
+    for turn in 0..2000 {
         assert!(bench.move_over(turn % SENDERS as u16), "turn {turn}");
     }
     (0..SENDERS).for_each(|port| bench.flows(port, 100));
     let queues = bench.workers.queues();
-    assert!(queues.iter().all(|queue| queue.moves == 600), "{queues:?}");
+    assert!(queues.iter().all(|queue| queue.moves == 500), "{queues:?}");
     let workers = bench.workers.stats();
-    assert_eq!(workers.iter().map(|worker| worker.moved_in).sum::<u64>(), 2400);
-    assert_eq!(workers.iter().map(|worker| worker.moved_out).sum::<u64>(), 2400);
+    assert_eq!(workers.iter().map(|worker| worker.moved_in).sum::<u64>(), 2000);
+    assert_eq!(workers.iter().map(|worker| worker.moved_out).sum::<u64>(), 2000);
     bench.assert_all_arrived();
 }
 
@@ -250,7 +270,7 @@ fn sessions_take_queues_back_while_they_are_moved() {
             .map(|port| {
                 let bench = &bench;
                 scope.spawn(move || {
-                    for turn in 0..1500 {
+                    for turn in 0..500 {
                         let queue = bench.workers.detach_rx(PortId(port), 0);
                         let queue = queue.unwrap_or_else(|| panic!("port {port}, turn {turn}: nobody has the queue"));
                         bench.workers.attach_rx(PortId(port), 0, queue);
@@ -281,7 +301,7 @@ fn pins_take_effect_under_traffic_and_isolate() {
     let bench = Bench::new(1);
     let pin = |port: u16, worker| Pin { port: PortId(port), index: 0, worker };
     let on = || bench.workers.queues().iter().map(|queue| queue.worker).collect::<Vec<_>>();
-    for worker in [0, 1].repeat(200) {
+    for worker in [0, 1].repeat(50) {
         bench.workers.set_pins(&[pin(2, worker), pin(9, worker)], true);
         assert_eq!(on(), [1 - worker, 1 - worker, worker, 1 - worker]);
         assert!(bench.workers.set_pins(&[pin(2, worker), pin(9, worker)], true).is_empty(), "nothing changed");
@@ -326,9 +346,10 @@ fn a_flow_keeps_its_transmit_queue_and_a_shared_one_is_locked_once_per_batch() {
     assert_eq!(shared.turns.load(Ordering::SeqCst), batches);
     drop(queues);
     shared.workers.stop();
+    drop(shared);
 
     let spread = Bench::new(3);
-    for turn in 0..400 {
+    for turn in 0..200 {
         assert!(spread.move_over(turn % SENDERS as u16));
     }
     (0..SENDERS).for_each(|port| spread.flows(port, 100));
@@ -337,4 +358,38 @@ fn a_flow_keeps_its_transmit_queue_and_a_shared_one_is_locked_once_per_batch() {
         assert_eq!(used.count(), 1, "the flow of sender {port} uses one queue, whichever worker has it");
     }
     spread.assert_all_arrived();
+}
+
+/// A guest that enables and disables its queues: only what is on its way at that moment is lost, and that is counted.
+#[test]
+fn only_enabled_transmit_queues_are_used_while_they_change_under_traffic() {
+    let bench = Bench::new(3);
+    let frames = |queue: usize| bench.arrived[queue].lock().expect("nobody panicked").frames;
+    for turn in 0..150 {
+        // The middle one; every third time all but the first.
+        let off = if turn % 3 == 0 { 1..3 } else { 1..2 };
+        let taken: Vec<_> = off.map(|index| (index, bench.tx.replace(index, None).expect("it was there"))).collect();
+        let before: Vec<_> = taken.iter().map(|(index, _)| frames(*index)).collect();
+        bench.flows(turn % SENDERS, 40);
+        let after: Vec<_> = taken.iter().map(|(index, _)| frames(*index)).collect();
+        assert_eq!(before, after, "frames went to a queue that is disabled");
+        for (index, queue) in taken {
+            assert!(bench.tx.replace(index, Some(queue)).is_none());
+        }
+        bench.move_over((turn % SENDERS) as u16);
+    }
+    bench.going.store(false, Ordering::SeqCst);
+    let end = |port: usize| {
+        let queue = bench.workers.detach_rx(PortId(port as u16), 0).expect("a worker has it");
+        u64::from(queue.into_any().downcast::<Source>().expect("what was attached").sent)
+    };
+    let sent: u64 = (0..SENDERS).map(end).sum();
+    bench.workers.stop();
+    let mut totals = PortTotals::default();
+    bench.sent.iter().for_each(|lane| lane.add_to(&mut totals));
+    let arrived: u64 = (0..3).map(frames).sum();
+    assert_eq!((arrived, arrived + totals.dropped()), (totals.tx_packets, sent));
+    for sink in &bench.arrived {
+        assert_eq!(sink.lock().expect("nobody panicked").overtaken, None, "sender, later, found");
+    }
 }

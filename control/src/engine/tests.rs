@@ -273,6 +273,19 @@ fn a_tag_touches_no_device_and_admin_state_does() {
 }
 
 #[test]
+fn queues_go_where_they_are_wanted_before_workers_see_the_change() {
+    let mut bench = Bench::new(&["vm1"]);
+    let wish = |value: &str| set("interface", "vm1", &format!("other_config:pmd-rxq-affinity={value}"));
+    bench.engine.transact(&[wish("0:0"), set("port", "vm1", "tag=5")]).unwrap();
+    assert_eq!(bench.taken(), ["queue 1 0 on 0", "publish vm1=1"]);
+    let why = bench.engine.transact(&[wish("0:1")]).unwrap_err();
+    assert_eq!(why, "port vm1: pmd-rxq-affinity: no worker is on CPU 1, which queue 0 asks for (workers: 0)");
+    assert!(bench.taken().is_empty());
+    bench.engine.transact(&[wish("[]"), set("open_vswitch", ".", "other_config:pmd-auto-lb=true")]).unwrap();
+    assert_eq!(bench.taken(), ["publish vm1=1"]);
+}
+
+#[test]
 fn flows_are_added_all_or_none_and_time_out() {
     let mut bench = Bench::new(&["vm1"]);
     let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();

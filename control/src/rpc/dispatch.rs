@@ -52,7 +52,10 @@ pub fn dispatch<D: Dataplane>(engine: &mut Engine<D>, call: Call) -> Result<Stri
         Call::PoolStats { pool } => engine.pool_stats(pool.as_deref()).and_then(json),
         Call::PoolTrace { bridge, address } => engine.pool_trace(bridge.as_deref(), &address).and_then(json),
         Call::WorkerStats {} => json(engine.workers()),
-        Call::WorkerStatsClear {} => json(engine.clear_worker_stats()),
+        Call::WorkerStatsClear {} => {
+            engine.clear_worker_stats();
+            json(())
+        }
         Call::QueueShow {} => json(engine.queues()),
         Call::Rebalance { dry_run } => json(engine.rebalance(dry_run)),
         Call::Reload { file } => engine.reload(file.as_deref()).and_then(json),
