@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::change::{Change, Place};
 use super::chain;
+use super::change::{Change, Place};
 use super::nic::Nic;
 use super::plan::{Home, Means, Planned, plan};
 use super::program::{NewTable, Program, Tables};
@@ -110,7 +110,8 @@ impl Sorting {
             return false;
         }
         let plans = plan(wanted, |name| self.home(name), &self.means());
-        let is_same = |((pool, plan), sorted): ((&SortPool, &Planned), &Sorted)| sorted.pool == *pool && sorted.planned == *plan;
+        let is_same =
+            |((pool, plan), sorted): ((&SortPool, &Planned), &Sorted)| sorted.pool == *pool && sorted.planned == *plan;
         if self.pools.len() != wanted.len() || !wanted.iter().zip(&plans).zip(&self.pools).all(is_same) {
             self.begin(wanted, plans, program);
         }
@@ -246,8 +247,10 @@ impl Sorting {
 
     /// Has the sorters sort anew. Their waiting is done elsewhere.
     fn carry_out(&self, change: Arc<Change>, after: &Places) {
-        let slot = |(&filter, place): (_, &_)| if let Place::Slot(slot @ 1..) = place { Some((filter, *slot)) } else { None };
-        let queue = |(&filter, place): (_, &_)| if let Place::Hardware(queue) = place { Some((filter, *queue)) } else { None };
+        let slot =
+            |(&filter, place): (_, &_)| if let Place::Slot(slot @ 1..) = place { Some((filter, *slot)) } else { None };
+        let queue =
+            |(&filter, place): (_, &_)| if let Place::Hardware(queue) = place { Some((filter, *queue)) } else { None };
         let slots: Vec<(SortFilter, u16)> = after.iter().filter_map(slot).collect();
         let queues: Vec<(SortFilter, u16)> = after.iter().filter_map(queue).collect();
         let (nic, tables, refusals) = (Arc::clone(&self.nic), self.tables.clone(), Arc::clone(&self.refusals));
@@ -291,6 +294,11 @@ impl Sorting {
         let result = change(&mut rx);
         host.attach_rx(*id, queue, rx);
         Some(result)
+    }
+
+    /// No change is under way, and these are the pools.
+    pub fn is_sorted(&self, pools: &[SortPool]) -> bool {
+        self.change.is_none() && self.pools.iter().map(|sorted| &sorted.pool).eq(pools)
     }
 
     /// For operators, in the order in which the pools were named.
