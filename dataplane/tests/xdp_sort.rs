@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netns::{Bench, batch_of, bytes_of, frame, inject, inside, sh};
+use netns::{Bench, bytes_of, collect, frame, inject, inside, sh};
 use ringswitch_dataplane::packet::{DropReason, PacketBatch};
 use ringswitch_dataplane::port::PortEvent;
 use ringswitch_dataplane::port::xdp::{
@@ -52,7 +52,9 @@ fn sort(bench: &Bench, port: &XdpPort, pools: &[SortPool]) -> XdpStatus {
 fn wait_until_sorted(bench: &Bench, port: &XdpPort) -> XdpStatus {
     let (mut batch, start) = (PacketBatch::new(), Instant::now());
     loop {
-        (0..2).for_each(|queue| drop(bench.poll(queue, &mut batch, |_| ())));
+        for queue in 0..2 {
+            bench.poll(queue, &mut batch, |_| ());
+        }
         let status = port.status();
         if status.is_sorted {
             return status;
@@ -106,14 +108,17 @@ fn sixty_four_pools_on_two_queues_get_batches_of_their_own() {
         assert_eq!(status.pools[5].queues, "socket on each of 2 queues");
         let far = PacketSocket::open("p0").expect("packet socket on p0");
         // To VMs with and without tag, in a VLAN that is no pool's, to nobody known, to everybody; with a priority only.
-        let kinds = |vm: usize, number: u32| match number % 8 {
-            0 => datagram(mac(vm + 1000), None, number as u8, number),
-            1 => datagram([0xff; 6], None, number as u8, number),
-            2 => datagram([3, 0, 0, 1, 0, vm as u8], Some(7), number as u8, number),
-            3 => datagram(mac(vm), Some(8), number as u8, number),
-            4 | 5 => datagram(mac(vm), Some(0xe007), number as u8, number),
-            6 => datagram(mac(vm), Some(0x6000), number as u8, number),
-            _ => datagram(mac(vm), None, number as u8, number),
+        let kinds = |vm: usize, number: u32| {
+            let (destination, vlan) = match number % 8 {
+                0 => (mac(vm + 1000), None),
+                1 => ([0xff; 6], None),
+                2 => ([3, 0, 0, 1, 0, vm as u8], Some(7)),
+                3 => (mac(vm), Some(8)),
+                4 | 5 => (mac(vm), Some(0xe007)),
+                6 => (mac(vm), Some(0x6000)),
+                _ => (mac(vm), None),
+            };
+            datagram(destination, vlan, (number / 512) as u8, number)
         };
         let (mut seen, mut of_pool, mut largest, mut batch) = (HashMap::new(), vec![[0; 2]; 64], 0, PacketBatch::new());
         let mut poll = |seen: &mut HashMap<u32, Vec<u8>>| {
@@ -354,6 +359,6 @@ fn pools_survive_the_netdev_and_a_full_house_closes_and_opens_again() {
     let received = [bench.receive(0, 1), bench.receive(1, 1)].concat();
     assert_eq!(received, [datagram(mac(63), None, 1, 5)]);
     // What a pool sends goes out as ever: its socket does not send.
-    let (batch, mut list) = batch_of(&[frame(100, 3)]);
-    assert_eq!(bench.tx.with(0, |tx| tx.tx_batch(&batch, &mut list)), Some(1));
+    assert_eq!(bench.send(0, &[frame(100, 3)]), 1);
+    assert_eq!(collect(&far, 1), [frame(100, 3)]);
 }
