@@ -131,9 +131,9 @@ pub struct FdbFilter {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolFrames {
     /// Their way was known from the address.
-    pub sorted: u64,
+    pub direct: u64,
     /// They went through the tables.
-    pub unsorted: u64,
+    pub walked: u64,
 }
 
 /// How much a bridge learns, and for how long.

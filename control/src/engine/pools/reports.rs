@@ -7,7 +7,7 @@ use ringswitch_dataplane::port::PortId;
 use super::PoolRef;
 use super::refresh::is_uplink;
 use super::sorting::{PoolSorting, Sorter};
-use crate::engine::{Dataplane, Engine};
+use crate::engine::{Dataplane, Engine, PoolFrames};
 use crate::model::near_miss;
 use crate::report::{AddressReport, PoolReport, PoolStatsReport, SortedReport, SortingReport};
 
@@ -48,7 +48,9 @@ impl<D: Dataplane> Engine<D> {
                 stats.cycles += cycles.get(&port.id).copied().unwrap_or(0);
             }
             stats.cycles_share = if all == 0 { 0.0 } else { stats.cycles as f64 / all as f64 };
-            (stats.sorted, stats.unsorted) = self.sorted(pool, &sorting);
+            let frames = self.dataplane.pool_frames(pool.id);
+            (stats.direct, stats.walked) = (frames.direct, frames.walked);
+            stats.sorted = sorted(pool, &sorting, frames);
             stats
         };
         Ok(wanted.map(stats).collect())
@@ -58,21 +60,6 @@ impl<D: Dataplane> Engine<D> {
     pub(super) fn sorting(&self) -> BTreeMap<PortId, Vec<PoolSorting>> {
         let uplinks = self.state.ports().filter(|port| port.open && is_uplink(port));
         uplinks.map(|port| (port.id, self.dataplane.sorting(port.id))).collect()
-    }
-
-    /// How frames to the pool came: sorted by whom, and not sorted.
-    fn sorted(&self, pool: &PoolRef<'_>, sorting: &BTreeMap<PortId, Vec<PoolSorting>>) -> (SortedReport, u64) {
-        let mut sorted = SortedReport::default();
-        for found in sorting.values().flatten().filter(|found| *found.name == *pool.name) {
-            match found.sorter {
-                Sorter::Nic => sorted.nic += found.frames,
-                Sorter::Xdp => sorted.xdp += found.frames,
-                Sorter::Software => {}
-            }
-        }
-        let frames = self.dataplane.pool_frames(pool.id);
-        sorted.software = frames.sorted.saturating_sub(sorted.nic + sorted.xdp);
-        (sorted, frames.unsorted)
     }
 
     fn pool_report(&self, pool: &PoolRef<'_>, sorting: &BTreeMap<PortId, Vec<PoolSorting>>) -> PoolReport {
@@ -89,7 +76,7 @@ impl<D: Dataplane> Engine<D> {
         let others = uplinks.filter(|uplink| pool.ports.iter().all(|port| port.id != uplink.id));
         PoolReport {
             name: pool.name.to_owned(),
-            own: pool.spec.is_none(),
+            implicit: pool.spec.is_none(),
             ports: pool.ports.iter().map(|port| port.name.to_string()).collect(),
             filters,
             weight: pool.weight(),
@@ -100,6 +87,20 @@ impl<D: Dataplane> Engine<D> {
             sorting: others.map(|uplink| sorting_report(&uplink.name, pool.name, sorting.get(&uplink.id))).collect(),
         }
     }
+}
+
+/// Who sorted the frames that came in for the pool's addresses: what no NIC or program did, the worker did.
+fn sorted(pool: &PoolRef<'_>, sorting: &BTreeMap<PortId, Vec<PoolSorting>>, frames: PoolFrames) -> SortedReport {
+    let mut sorted = SortedReport::default();
+    for found in sorting.values().flatten().filter(|found| *found.name == *pool.name) {
+        match found.sorter {
+            Sorter::Nic => sorted.nic += found.frames,
+            Sorter::Xdp => sorted.xdp += found.frames,
+            Sorter::Software => {}
+        }
+    }
+    sorted.software = (frames.direct + frames.walked).saturating_sub(sorted.nic + sorted.xdp);
+    sorted
 }
 
 /// How an uplink sorts for a pool.
