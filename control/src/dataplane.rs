@@ -4,6 +4,7 @@
 //! checked. Neighbours: `engine` drives it.
 
 mod options;
+mod sorting;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::{PortCounters, PortTotals};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView as Bridge, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, TableStats,
-    TableTotals, Trace, Upcall, trace,
+    BridgePorts, BridgeView as Bridge, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, SortState, SortTable,
+    SortTotals, TableStats, TableTotals, Trace, Upcall, Wanted, trace,
 };
 use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
@@ -36,6 +37,7 @@ pub struct Switch {
     events: PortEvents,
     ports: BTreeMap<PortId, Opened>,
     bridges: BTreeMap<usize, Kept>,
+    pools: sorting::Pools,
     version: u64,
 }
 
@@ -67,7 +69,8 @@ impl Switch {
     pub fn start(settings: &Settings, allowed_cpus: &[usize], events: PortEvents) -> io::Result<Self> {
         let workers = Workers::start(options::workers(settings, allowed_cpus))?;
         workers.wake_through(&events.waker());
-        Ok(Self { workers, events, ports: BTreeMap::new(), bridges: BTreeMap::new(), version: 0 })
+        let (ports, bridges, pools) = (BTreeMap::new(), BTreeMap::new(), sorting::Pools::default());
+        Ok(Self { workers, events, ports, bridges, pools, version: 0 })
     }
 
     fn fdb_of(&self, bridge: usize) -> Option<&Fdb> {
@@ -98,19 +101,27 @@ impl Switch {
     }
 }
 
-/// The bridge as workers see it. Where nothing changed it keeps its version, and so workers keep what they cached.
+/// The bridge as workers see it. Where nothing changed it keeps its version, and so workers keep what they cached. What was
+/// sorted and is still `wanted` goes on as far as it certainly holds.
 fn bridge_view(
     version: u64,
     program: &Program,
     kept: &Kept,
     ports: BridgePorts,
     old: Option<&Arc<Bridge>>,
+    wanted: &[Wanted],
 ) -> Arc<Bridge> {
     let is_same =
         |old: &&Arc<Bridge>| old.program.is_same(program) && Arc::ptr_eq(&old.fdb, &kept.fdb) && *old.ports == ports;
-    let same = old.filter(is_same).cloned();
+    if let Some(old) = old.filter(is_same) {
+        let sorted = SortTable::carry(Some(old), old, wanted);
+        let is_same = Arc::ptr_eq(&sorted, &old.sorted);
+        return if is_same { Arc::clone(old) } else { Arc::new(Bridge { sorted, ..Bridge::clone(old) }) };
+    }
     let (fdb, stats) = (Arc::clone(&kept.fdb), Arc::clone(&kept.stats));
-    same.unwrap_or_else(|| Arc::new(Bridge::new(version, program.clone(), fdb, Arc::new(ports), stats)))
+    let mut new = Bridge::new(version, program.clone(), fdb, Arc::new(ports), stats);
+    new.sorted = SortTable::carry(old.map(|old| &**old), &new, wanted);
+    Arc::new(new)
 }
 
 impl Drop for Switch {
@@ -195,14 +206,6 @@ impl Dataplane for Switch {
         Vec::new()
     }
 
-    fn pool_frames(&self, _: PoolId) -> PoolFrames {
-        PoolFrames::default()
-    }
-
-    fn direct(&self, _: usize, _: PortId, _: PoolFilter) -> Result<String, String> {
-        Err("not known".to_owned())
-    }
-
     fn cycles(&self) -> BTreeMap<PortId, u64> {
         let mut cycles = BTreeMap::new();
         for queue in self.workers.queues() {
@@ -275,6 +278,8 @@ impl Dataplane for Switch {
 
     fn publish(&mut self, view: View<'_>) -> u64 {
         let old = self.workers.current();
+        self.pools.update(&view.pools, self.workers.count());
+        let is_xdp = |id| matches!(self.ports.get(&id), Some(Opened { device: Some(Device::Xdp(_)), .. }));
         let mut snapshot = Snapshot::default();
         let mut version = self.version;
         for (index, bridge) in view.bridges.iter().enumerate() {
@@ -287,7 +292,8 @@ impl Dataplane for Switch {
                     snapshot.ports[place] = Some(entry);
                 }
                 version += 1;
-                bridge_view(version, bridge.program, kept, ports, old.bridge(index))
+                let wanted = self.pools.wanted(&ports, is_xdp);
+                bridge_view(version, bridge.program, kept, ports, old.bridge(index), &wanted)
             });
             snapshot.bridges.push(view);
         }
@@ -307,6 +313,9 @@ impl Dataplane for Switch {
         for bridge in self.bridges.values() {
             bridge.fdb.age(now_s(), bridge.aging);
         }
+        if let Some(snapshot) = sorting::derive(&self.workers.current()) {
+            self.workers.publish(snapshot);
+        }
         self.workers.collect();
     }
 
@@ -324,6 +333,16 @@ impl Dataplane for Switch {
 
     fn table_totals(&self, bridge: usize, table: u8) -> TableTotals {
         self.bridges.get(&bridge).map(|kept| kept.stats.totals(table)).unwrap_or_default()
+    }
+
+    fn pool_totals(&self, pool: PoolId) -> SortTotals {
+        self.pools.totals(pool)
+    }
+
+    fn sorted(&self, bridge: usize, ingress: PortId, mac: Mac, vlan: u16) -> Option<(PoolId, SortState)> {
+        let snapshot = self.workers.current();
+        let entry = snapshot.bridge(bridge)?.sorted.find(ingress, mac, vlan)?;
+        Some((entry.pool().id(), entry.state().clone()))
     }
 
     fn lanes(&self) -> usize {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::PortTotals;
-use ringswitch_dataplane::pipeline::{PacketOut, Program, TableTotals, Trace, Upcall};
+use ringswitch_dataplane::pipeline::{PacketOut, Program, SortState, SortTotals, TableTotals, Trace, Upcall};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use ringswitch_dataplane::sched::{EgressSpec, Pool, PoolId};
 use tracing::{info, warn};
@@ -127,15 +127,6 @@ pub struct FdbFilter {
     pub vlan: Option<u16>,
 }
 
-/// Frames to a pool's addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PoolFrames {
-    /// Their way was known from the address.
-    pub direct: u64,
-    /// They went through the tables.
-    pub walked: u64,
-}
-
 /// How much a bridge learns, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learning {
@@ -174,13 +165,6 @@ pub trait Dataplane {
     fn sort(&mut self, uplink: PortId, pools: &[SortPool]);
     /// How it is done; nothing while the port is closed.
     fn sorting(&self, uplink: PortId) -> Vec<PoolSorting>;
-    /// Frames to the pool's addresses.
-    fn pool_frames(&self, pool: PoolId) -> PoolFrames;
-    /// The way of all frames to this address that come in at this port, when they all go the same way.
-    ///
-    /// # Errors
-    /// Why they do not.
-    fn direct(&self, bridge: usize, ingress: PortId, filter: PoolFilter) -> Result<String, String>;
     /// Cycles that workers spent on what came in, by port.
     fn cycles(&self) -> BTreeMap<PortId, u64>;
 
@@ -210,7 +194,8 @@ pub trait Dataplane {
     fn acknowledged(&self) -> u64;
     /// True when no worker will touch another packet with anything older than this epoch.
     fn is_in_effect(&self, epoch: u64) -> bool;
-    /// Now and then: silent addresses go, and whatever no worker uses any more is freed.
+    /// Now and then: silent addresses go, what can be sorted after changes is found out, and whatever no worker uses any more is
+    /// freed.
     fn tend(&mut self);
 
     /// What packets asked control to do since the last call; the events' wake-up tells when to look.
@@ -222,6 +207,11 @@ pub trait Dataplane {
     fn trace(&self, bridge: usize, key: &FlowKey, frame: Option<&[u8]>) -> Option<Trace>;
     /// What a table of the bridge was asked, and how often it knew.
     fn table_totals(&self, bridge: usize, table: u8) -> TableTotals;
+    /// Frames that came in for the pool where its frames are sorted.
+    fn pool_totals(&self, pool: PoolId) -> SortTotals;
+    /// Whose frames they are that come in at `ingress` with this destination in this VLAN (0: without a tag), and whether they are
+    /// sorted; `None` when they are no pool's, or come in where nothing is sorted.
+    fn sorted(&self, bridge: usize, ingress: PortId, mac: Mac, vlan: u16) -> Option<(PoolId, SortState)>;
 
     /// Workers there are: lanes of every counter.
     fn lanes(&self) -> usize;

@@ -39,14 +39,6 @@ impl Dataplane for Recorder {
         Vec::new()
     }
 
-    fn pool_frames(&self, _: PoolId) -> PoolFrames {
-        PoolFrames::default()
-    }
-
-    fn direct(&self, _: usize, _: PortId, _: PoolFilter) -> Result<String, String> {
-        Err("nobody asks".to_owned())
-    }
-
     fn cycles(&self) -> BTreeMap<PortId, u64> {
         BTreeMap::new()
     }
@@ -148,6 +140,14 @@ impl Dataplane for Recorder {
     }
 
     fn tend(&mut self) {}
+
+    fn pool_totals(&self, _: PoolId) -> SortTotals {
+        SortTotals::default()
+    }
+
+    fn sorted(&self, _: usize, _: PortId, _: Mac, _: u16) -> Option<(PoolId, SortState)> {
+        None
+    }
 
     fn lanes(&self) -> usize {
         1

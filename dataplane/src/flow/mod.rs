@@ -8,6 +8,7 @@ mod fields;
 mod filter;
 pub mod grammar;
 mod group;
+mod history;
 mod key;
 mod meter;
 mod misuse;
@@ -18,6 +19,7 @@ mod slab;
 mod suggest;
 mod table;
 mod tables;
+mod uniform;
 
 pub use action::{
     Action, Bundle, Controller, HashFields, LOCAL_PORT, Learn, LearnSource, LearnSpec, LearnTarget, LinkAlgorithm, Mac,

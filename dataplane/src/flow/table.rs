@@ -176,6 +176,13 @@ impl FlowTable {
         self.subtables.iter().map(|subtable| (subtable.top_priority(), subtable.matching(key, &self.rules)))
     }
 
+    /// For each subtable, highest priority first: that priority, what its rules look at, and all of them.
+    pub(super) fn by_mask(&self) -> impl Iterator<Item = (u16, &Mask, impl Iterator<Item = &Arc<Rule>>)> {
+        self.subtables
+            .iter()
+            .map(|subtable| (subtable.top_priority(), subtable.shape.mask(), subtable.rules(&self.rules)))
+    }
+
     /// True when some rule is a dimension of a conjunction.
     pub(super) fn has_dimensions(&self) -> bool {
         !self.dimensions.is_empty()
@@ -354,6 +361,11 @@ impl Subtable {
     ) -> impl Iterator<Item = &'a Arc<Rule>> + use<'a, 'k> {
         let entries = Chain::entries(self.chains.get(&self.hash(key)));
         entries.filter_map(|(id, _)| rules.rule(id)).filter(|rule| rule.flow.matches.covers(key))
+    }
+
+    /// All rules.
+    fn rules<'a>(&'a self, rules: &'a Slab) -> impl Iterator<Item = &'a Arc<Rule>> {
+        self.chains.values().flat_map(|chain| Chain::entries(Some(chain))).filter_map(|(id, _)| rules.rule(id))
     }
 
     fn link(&mut self, key: &FlowKey, id: RuleId, priority: u16) {

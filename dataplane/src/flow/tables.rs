@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::history::History;
 use super::{Action, Filter, Flow, FlowTable, Inserted, Mask, Rule};
 
 /// Tables there are: 0 to 253.
@@ -15,6 +16,7 @@ pub const TABLES: u8 = 254;
 pub struct Tables {
     /// By number, ascending; none is empty.
     list: Arc<Vec<(u8, FlowTable)>>,
+    history: History,
 }
 
 impl Tables {
@@ -64,6 +66,17 @@ impl Tables {
             && self.iter().zip(other.iter()).all(|((one, table), (two, other))| one == two && table.is_same(other))
     }
 
+    /// A number for the rules as they are now: no other state of any tables has it, but for those without rules.
+    #[must_use]
+    pub fn state(&self) -> u64 {
+        self.history.number()
+    }
+
+    /// The rules that came, went or changed since the tables were in this [`state`](Self::state); `None` when that is not known.
+    pub fn changes_since(&self, state: u64) -> Option<impl Iterator<Item = &Arc<Rule>>> {
+        self.history.since(state)
+    }
+
     /// What any rule of any table looks at: to match, and in its actions where packets are walked through the tables.
     #[must_use]
     pub fn union_mask(&self) -> Mask {
@@ -90,38 +103,48 @@ impl Tables {
     /// Installs a flow in its table; one with the same match and priority is replaced. See [`FlowTable::insert`].
     pub fn insert(&mut self, flow: Flow, now_ms: u64, lanes: usize) -> Inserted {
         let number = flow.table;
-        self.change(number, |table| table.insert(flow, now_ms, lanes))
+        let inserted = self.change(number, |table| table.insert(flow, now_ms, lanes));
+        self.history.note(&inserted.rule);
+        inserted
     }
 
     /// The same, but counters of a flow that is replaced go on. See [`FlowTable::insert_counting_on`].
     pub fn insert_counting_on(&mut self, flow: Flow, now_ms: u64, lanes: usize) -> Inserted {
         let number = flow.table;
-        self.change(number, |table| table.insert_counting_on(flow, now_ms, lanes))
+        let inserted = self.change(number, |table| table.insert_counting_on(flow, now_ms, lanes));
+        self.history.note(&inserted.rule);
+        inserted
     }
 
     /// Puts another rule in the place of one with the same table, number, match and priority.
     pub fn exchange(&mut self, rule: Arc<Rule>) {
+        self.history.note(&rule);
         self.change(rule.flow.table, |table| table.exchange(rule));
     }
 
     /// Gives the selected rules other actions. See [`FlowTable::modify`].
     pub fn modify(&mut self, filter: &Filter, actions: &[Action], cookie: Option<u64>) -> Vec<Arc<Rule>> {
         let touched = self.touched(filter);
-        touched
-            .into_iter()
-            .flat_map(|number| self.change(number, |table| table.modify(filter, actions, cookie)))
-            .collect()
+        let modify = |number| self.change(number, |table| table.modify(filter, actions, cookie));
+        let modified: Vec<_> = touched.into_iter().flat_map(modify).collect();
+        modified.iter().for_each(|rule| self.history.note(rule));
+        modified
     }
 
     /// Removes the selected rules and returns them.
     pub fn remove(&mut self, filter: &Filter) -> Vec<Arc<Rule>> {
         let touched = self.touched(filter);
-        touched.into_iter().flat_map(|number| self.change(number, |table| table.remove(filter))).collect()
+        let remove = |number| self.change(number, |table| table.remove(filter));
+        let removed: Vec<_> = touched.into_iter().flat_map(remove).collect();
+        removed.iter().for_each(|rule| self.history.note(rule));
+        removed
     }
 
     /// Removes this rule, if it is still there.
     pub fn remove_rule(&mut self, rule: &Rule) -> Option<Arc<Rule>> {
-        self.change(rule.flow.table, |table| table.remove_id(rule.id))
+        let removed = self.change(rule.flow.table, |table| table.remove_id(rule.id))?;
+        self.history.note(&removed);
+        Some(removed)
     }
 
     /// Tables with a rule that the filter selects: the others must stay the objects they are.
@@ -135,6 +158,7 @@ impl Tables {
         self.list.binary_search_by_key(&number, |(number, _)| *number)
     }
 
+    /// Whoever calls it notes the rules that changed in the history.
     fn change<T>(&mut self, number: u8, change: impl FnOnce(&mut FlowTable) -> T) -> T {
         let place = self.place(number);
         let list = Arc::make_mut(&mut self.list);

@@ -72,6 +72,11 @@ impl Verdict {
         self != Self::UNKNOWN
     }
 
+    /// True when packets with it are run by a rule or path that they share.
+    pub(super) fn is_shared(self) -> bool {
+        matches!(self.kind(), Kind::Rule(_) | Kind::Path(_))
+    }
+
     #[inline(always)]
     pub(super) fn kind(self) -> Kind {
         match self {

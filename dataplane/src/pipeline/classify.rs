@@ -1,17 +1,20 @@
 //! Classify: which rule decides each packet of a batch.
 //!
-//! Tiers: one verdict for all traffic of the port, when no rule looks at anything else; the exact cache, keyed by only
+//! Tiers: frames whose verdict is known by where they are sorted to; one verdict for all traffic of the port, when no rule looks at anything else; the exact cache, keyed by only
 //! the fields that some rule looks at; a walk through the tables, within the port's budget.
 //! Trust: packets choose keys. A sender of ever new keys fills the cache with them and pays for walks, up to its budget.
+
+use std::ops::Range;
 
 use super::cache::{FlowCache, Verdict};
 use super::parse::{Depth, parse, reach_headers};
 use super::path::{Paths, Step};
 use super::record::judge;
 use super::snapshot::{BridgeView, PortEntry};
+use super::sort::{Holds, Seats, SortEntry, Stage};
 use super::walk::Room;
 use crate::flow::{Field, FlowKey, PackedKey};
-use crate::packet::{BATCH, PacketBatch};
+use crate::packet::{BATCH, Packet, PacketBatch};
 use crate::port::{MAX_PORTS, PortId};
 use crate::sys::clock;
 
@@ -21,6 +24,8 @@ pub(super) const WALK_BUDGET: u32 = 4096;
 /// How verdicts were found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lookups {
+    /// Packets whose verdict holds for all that are sorted as they are.
+    pub sorted_hits: u64,
     /// Packets whose verdict holds for all traffic of their port.
     pub port_hits: u64,
     /// Packets found in the cache.
@@ -72,6 +77,7 @@ pub(super) struct Workshop {
 /// One worker's classifier.
 pub(super) struct Classifier {
     caches: Vec<Option<BridgeCache>>,
+    stage: Stage,
     ports: Box<[Option<PortVerdict>]>,
     keys: Box<[FlowKey; BATCH]>,
     packed: Box<[PackedKey; BATCH]>,
@@ -86,6 +92,7 @@ impl Default for Classifier {
     fn default() -> Self {
         Self {
             caches: Vec::new(),
+            stage: Stage::default(),
             ports: vec![None; MAX_PORTS].into(),
             keys: Box::default(),
             packed: Box::default(),
@@ -111,22 +118,58 @@ impl Classifier {
         bridge: &BridgeView,
         ingress: &PortEntry,
         batch: &mut PacketBatch,
+        lane: usize,
         verdicts: &mut [Verdict; BATCH],
     ) {
         self.lookups = Lookups::default();
         self.budget = WALK_BUDGET;
-        if bridge.only_port {
-            self.lookups.port_hits = batch.len() as u64;
-            verdicts[..batch.len()].fill(self.port_verdict(bridge, ingress));
-        } else {
-            self.look_up(bridge, ingress, batch, verdicts);
+        // Never missing in practice, here and below: a bridge's cache arrives before the bridge does.
+        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return };
+        // Once for a batch: the paths that its first verdicts name must not go before they are run.
+        own.refresh(bridge);
+        let mut rest = ((1u64 << batch.len()) - 1) as u32;
+        if let Some(seats) = bridge.sorted.seats(ingress.id) {
+            rest = self.sort(bridge, ingress.bridge, seats, batch.packets(), lane, verdicts);
+            self.lookups.sorted_hits = (batch.len() as u32 - rest.count_ones()).into();
+        }
+        while rest != 0 {
+            let first = rest.trailing_zeros();
+            let end = first + (rest >> first).trailing_ones();
+            let ids = first as usize..end as usize;
+            if bridge.only_port {
+                self.lookups.port_hits += ids.len() as u64;
+                verdicts[ids].fill(self.port_verdict(bridge, ingress));
+            } else {
+                self.look_up(bridge, ingress, batch, verdicts, ids);
+            }
+            rest &= (u64::MAX << end) as u32;
         }
     }
 
+    /// Returns a bit for each packet that is not sorted.
+    #[inline(never)]
+    fn sort(
+        &mut self,
+        bridge: &BridgeView,
+        index: usize,
+        seats: &Seats,
+        packets: &[Packet],
+        lane: usize,
+        verdicts: &mut [Verdict; BATCH],
+    ) -> u32 {
+        let Some(own) = self.caches.get_mut(index).and_then(Option::as_mut) else { return 0 };
+        let (workshop, budget) = (&mut self.workshop, &mut self.budget);
+        let verdict = |stage: &mut Stage, entry: &SortEntry| {
+            let generation = own.cache.paths.generation();
+            let holds = Holds { entry: entry.number(), version: bridge.version, generation };
+            let paths = &mut own.cache.paths;
+            stage.verdict(holds, || judge(bridge, entry.key(), paths, workshop, budget, &mut own.full))
+        };
+        self.stage.sort((&bridge.sorted, seats), packets, lane, verdicts, verdict)
+    }
+
     fn port_verdict(&mut self, bridge: &BridgeView, ingress: &PortEntry) -> Verdict {
-        // Never missing in practice, here and below: a bridge's cache arrives before the bridge does.
         let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return Verdict::UNKNOWN };
-        own.refresh(bridge);
         let PortId(place) = ingress.id;
         let generation = own.cache.paths.generation();
         match self.ports[usize::from(place)] {
@@ -154,20 +197,20 @@ impl Classifier {
         ingress: &PortEntry,
         batch: &mut PacketBatch,
         verdicts: &mut [Verdict; BATCH],
+        ids: Range<usize>,
     ) {
-        let count = batch.len();
         let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return };
-        own.refresh(bridge);
-        for (id, packet) in batch.packets_mut().iter_mut().enumerate() {
+        let (keys, hashes) = (&mut self.keys[ids.clone()], &mut self.hashes[ids.clone()]);
+        let (packed, verdicts) = (&mut self.packed[ids.clone()], &mut verdicts[ids.clone()]);
+        for (id, packet) in batch.packets_mut()[ids].iter_mut().enumerate() {
             if bridge.depth >= Depth::Network {
                 reach_headers(packet);
             }
-            parse(packet, ingress.number, bridge.depth, &mut self.keys[id]);
-            self.hashes[id] = own.cache.shape().pack_into(&self.keys[id], &mut self.packed[id]);
+            parse(packet, ingress.number, bridge.depth, &mut keys[id]);
+            hashes[id] = own.cache.shape().pack_into(&keys[id], &mut packed[id]);
         }
-        let (hashes, packed) = (&self.hashes[..count], &self.packed[..count]);
-        own.cache.probe_batch(hashes, packed, &mut verdicts[..count]);
-        for id in 0..count {
+        own.cache.probe_batch(hashes, packed, verdicts);
+        for id in 0..verdicts.len() {
             if verdicts[id].is_known() {
                 self.lookups.cache_hits += 1;
                 continue;
@@ -180,7 +223,7 @@ impl Classifier {
             }
             self.lookups.walks += 1;
             let start = clock::cycles();
-            let key = bridge.seen(&self.keys[id]);
+            let key = bridge.seen(&keys[id]);
             let paths = &mut own.cache.paths;
             let verdict = judge(bridge, &key, paths, &mut self.workshop, &mut self.budget, &mut own.full);
             self.lookups.walk_cycles += clock::cycles().saturating_sub(start);

@@ -1,7 +1,7 @@
 //! The pipeline: parse, classify, act; functions over a batch, and the snapshot they read.
 //!
 //! ```text
-//! rx -> batch -> parse (as deep as rules look) -> classify (port verdict | cache | walk) -> act or run -> egress -> tx
+//! rx -> batch -> sort -> parse (as deep as rules look) -> classify (port verdict | cache | walk) -> act or run -> egress -> tx
 //! ```
 //! A rule of the first table whose actions are plain is run as it stands (`act`). Everything else OpenFlow knows is worked out
 //! by a walk through the tables (`walk`), once for all packets with the same key, and kept as a list of steps (`path`, `run`).
@@ -23,6 +23,7 @@ mod record;
 mod rewrite;
 mod run;
 mod snapshot;
+mod sort;
 mod stats;
 mod trace;
 mod upcall;
@@ -36,6 +37,7 @@ pub use punt::Upcalls;
 pub use snapshot::{
     BridgePorts, BridgeView, LOCAL_NUMBER, NOWHERE, Native, PortEntry, PortFlags, Program, Snapshot, VlanMode, VlanSet,
 };
+pub use sort::{Refusal, SortEntry, SortState, SortTable, SortTotals, SortedPool, Target, Wanted};
 pub use stats::{TableStats, TableTotals};
 pub use trace::{Trace, TraceEvent, trace};
 pub use upcall::{Continuation, Learned, PacketIn, PacketOut, Upcall};
@@ -106,7 +108,7 @@ impl Pipeline {
         }
         let context = Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms(), ingress: counters };
         let mut verdicts = [Verdict::UNKNOWN; BATCH];
-        self.classifier.classify(bridge, ingress, batch, &mut verdicts);
+        self.classifier.classify(bridge, ingress, batch, self.lane, &mut verdicts);
         let (paths, keys, budget) = self.classifier.found(ingress.bridge);
         let (egress, pairs, slow, origin) = (&mut self.egress, &mut self.pairs, &mut self.slow, Some(ingress.id));
         let mut burst = Burst { context, bridge, ingress, batch, egress, pairs, origin, keys, budget, slow };

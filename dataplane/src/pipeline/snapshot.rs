@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::fdb::Fdb;
 use super::parse::Depth;
+use super::sort::SortTable;
 use super::stats::TableStats;
 use crate::flow::{FRAME_WORDS, Field, FlowKey, Groups, Mask, Meters, Tables};
 use crate::packet::PortCounters;
@@ -249,10 +250,12 @@ pub struct BridgeView {
     pub union: Mask,
     /// No rule looks at anything but the ingress port: one verdict holds for a whole batch.
     pub only_port: bool,
+    /// Frames whose verdict is known by destination and VLAN alone.
+    pub sorted: Arc<SortTable>,
 }
 
 impl BridgeView {
-    /// The view of some tables; computes what their union mask implies.
+    /// The view of some tables; computes what their union mask implies. Nothing is sorted.
     #[must_use]
     pub fn new(version: u64, program: Program, fdb: Arc<Fdb>, ports: Arc<BridgePorts>, stats: Arc<TableStats>) -> Self {
         let mut union = program.tables.union_mask();
@@ -262,7 +265,7 @@ impl BridgeView {
         let mut beyond_port = union;
         beyond_port.words[usize::from(Field::IN_PORT.word)] &= !Field::IN_PORT.mask();
         let (depth, only_port) = (Depth::of(&union), beyond_port.is_empty());
-        Self { version, program, fdb, ports, stats, depth, union, only_port }
+        Self { version, program, fdb, ports, stats, depth, union, only_port, sorted: Arc::default() }
     }
 
     /// What rules see of this key.

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex};
 use ringswitch_dataplane::flow::{Action, Flow, grammar};
 use ringswitch_dataplane::packet::{DropReason, PacketBatch, PortCounters, PortTotals, TxList};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, TableStats, Upcall, VlanMode,
+    BridgePorts, BridgeView, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, SortTable, TableStats, Upcall,
+    VlanMode, Wanted,
 };
 use ringswitch_dataplane::port::{PortId, QueueHost, RxQueue, TxQueue, TxQueues};
 use ringswitch_dataplane::worker::{Worker, Workers};
@@ -97,6 +98,8 @@ pub struct TestSwitch {
     pub program: Program,
     pub stats: Arc<TableStats>,
     pub fdb: Arc<Fdb>,
+    /// What is to be sorted; [`derive`](Self::derive) says when it is.
+    pub wanted: Vec<Wanted>,
     version: u64,
 }
 
@@ -127,7 +130,7 @@ impl TestSwitch {
         }
         let worker = ready.pop().expect("one worker");
         let (program, stats, fdb) = (Program::default(), Arc::new(TableStats::new(1)), Arc::new(Fdb::new(1024)));
-        let mut switch = Self { workers, worker, ports, program, stats, fdb, version: 0 };
+        let mut switch = Self { workers, worker, ports, program, stats, fdb, wanted: Vec::new(), version: 0 };
         switch.add_flows("priority=0,actions=NORMAL");
         switch
     }
@@ -169,8 +172,25 @@ impl TestSwitch {
         let entries: Vec<_> = self.ports.iter().map(|port| Some(Arc::clone(&port.entry))).collect();
         let ports = Arc::new(BridgePorts::new(entries.iter().flatten().map(|entry| &**entry)));
         let (program, fdb, stats) = (self.program.clone(), Arc::clone(&self.fdb), Arc::clone(&self.stats));
-        let view = BridgeView::new(self.version, program, fdb, ports, stats);
+        let mut view = BridgeView::new(self.version, program, fdb, ports, stats);
+        let before = self.workers.current();
+        view.sorted = SortTable::carry(before.bridge(0).map(|before| &**before), &view, &self.wanted);
         self.workers.publish(Snapshot { epoch: 0, ports: entries, bridges: vec![Some(Arc::new(view))] });
+    }
+
+    /// Control finds out about what is wanted, until it looked at so many rules; false when there was nothing to find out.
+    pub fn derive(&mut self, mut budget: u32) -> bool {
+        let mut snapshot = Snapshot::clone(&self.workers.current());
+        let view = snapshot.bridges[0].as_mut().expect("the bridge");
+        let Some(sorted) = view.sorted.derive(view, &mut budget) else { return false };
+        *view = Arc::new(BridgeView { sorted: Arc::new(sorted), ..BridgeView::clone(view) });
+        self.workers.publish(snapshot);
+        true
+    }
+
+    /// What is sorted now.
+    pub fn sorted(&self) -> Arc<SortTable> {
+        Arc::clone(&self.workers.current().bridge(0).expect("the bridge").sorted)
     }
 
     /// How many frames port `number` can still take.

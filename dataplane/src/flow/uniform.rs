@@ -1,0 +1,137 @@
+//! Does one rule decide for *all* packets of which only some bits are known?
+//!
+//! Neighbours: the pipeline's `sort` asks at every table that such packets come through.
+
+use std::sync::Arc;
+
+use super::table::{FlowTable, OutOfBudget};
+use super::{Action, FlowKey, KEY_WORDS, Mask, Match, Rule};
+
+impl Match {
+    /// True when some packet is meant among those that agree with `key` in the bits of `known`.
+    #[must_use]
+    pub fn may_cover(&self, key: &FlowKey, known: &Mask) -> bool {
+        let differs = |word| (key.words[word] ^ self.key.words[word]) & self.mask.words[word] & known.words[word];
+        (0..KEY_WORDS).all(|word| differs(word) == 0)
+    }
+}
+
+impl Mask {
+    /// True when everything that counts here also counts in `other`.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        (0..KEY_WORDS).all(|word| self.words[word] & !other.words[word] == 0)
+    }
+}
+
+impl FlowTable {
+    /// Of the packets that agree with `key` in the bits of `known`, this table decides those with zeros elsewhere by `found` (none:
+    /// by no rule). Returns a rule because of which others may be decided differently; `None` when there is none. Each rule that
+    /// has to be looked at costs 1 of `budget`.
+    ///
+    /// # Errors
+    /// When the budget is spent before the answer is certain.
+    pub fn rival(
+        &self,
+        key: &FlowKey,
+        known: &Mask,
+        found: Option<&Rule>,
+        budget: &mut u32,
+    ) -> Result<Option<&Arc<Rule>>, OutOfBudget> {
+        if let Some(found) = found.filter(|found| !found.flow.matches.mask.is_within(known)) {
+            return Ok(self.rule(found.id));
+        }
+        // Rules below never decide; those of the same priority may, whichever of the two is found.
+        let least = found.map_or(0, |found| found.flow.priority);
+        for (top_priority, mask, rules) in self.by_mask() {
+            if top_priority < least {
+                break;
+            }
+            // Whether they match is the same for all packets, and so is that they lost against the one found: unless they are
+            // a part of a conjunction that other rules complete.
+            if mask.is_within(known) && !self.has_dimensions() {
+                continue;
+            }
+            for rule in rules {
+                *budget = budget.checked_sub(1).ok_or(OutOfBudget)?;
+                let is_open = !mask.is_within(known) || is_dimension(rule);
+                if is_open && rule.flow.priority >= least && rule.flow.matches.may_cover(key, known) {
+                    return Ok(Some(rule));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn is_dimension(rule: &Rule) -> bool {
+    rule.flow.actions.iter().any(|action| matches!(action, Action::Conjunction { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::grammar::{parse_flow, parse_match};
+
+    /// The rule that `rival` names, by its priority, for packets known by this match; `found` is what decides them with zeros.
+    fn rival(flows: &str, known: &str) -> Option<u16> {
+        let mut table = FlowTable::new();
+        for line in flows.lines() {
+            table.insert(parse_flow(line.trim(), &()).unwrap(), 0, 1);
+        }
+        let known = parse_match(known, &()).unwrap();
+        let found = table.decide(&known.key, &mut u32::MAX.clone(), &mut Vec::new()).unwrap();
+        let rival = table.rival(&known.key, &known.mask, found.map(|rule| &**rule), &mut 1000).unwrap();
+        rival.map(|rule| rule.flow.priority)
+    }
+
+    const VM: &str = "in_port=1,dl_dst=02:00:00:00:00:05";
+
+    #[test]
+    fn rules_that_look_at_nothing_else_decide_for_all() {
+        assert_eq!(rival("priority=7,actions=2\npriority=5,tcp,actions=3", VM), None);
+        assert_eq!(
+            rival("priority=7,dl_dst=02:00:00:00:00:05,actions=2\npriority=9,in_port=3,tcp,actions=3", VM),
+            None
+        );
+        assert_eq!(rival("priority=9,dl_dst=02:00:00:00:00:04/02:00:00:00:00:06,ip,actions=3", VM), Some(9));
+        assert_eq!(rival("priority=9,dl_dst=02:00:00:00:00:06/02:00:00:00:00:06,ip,actions=3", VM), None);
+    }
+
+    #[test]
+    fn a_rule_that_may_match_some_of_them_is_a_rival_unless_it_is_below() {
+        assert_eq!(rival("priority=7,actions=2\npriority=9,tcp,tp_dst=80,actions=3", VM), Some(9));
+        assert_eq!(rival("priority=7,actions=2\npriority=7,dl_src=02:00:00:00:00:01,actions=3", VM), Some(7));
+        assert_eq!(rival("priority=7,actions=2\npriority=6,dl_src=02:00:00:00:00:01,actions=3", VM), None);
+        assert_eq!(rival("priority=1,udp,actions=2", VM), Some(1), "without it, no rule decides");
+    }
+
+    #[test]
+    fn the_rule_found_may_itself_look_at_what_is_not_known() {
+        // Zero matches: frames that carry no IP have none of these addresses.
+        assert_eq!(rival("priority=3,dl_src=00:00:00:00:00:00,actions=2", VM), Some(3));
+    }
+
+    #[test]
+    fn a_part_of_a_conjunction_is_a_rival() {
+        let flows = "priority=9,dl_dst=02:00:00:00:00:05,actions=conjunction(1,1/2)\n\
+                     priority=9,tcp,tp_dst=80,actions=conjunction(1,2/2)\n\
+                     priority=9,conj_id=1,actions=3\n\
+                     priority=1,actions=2";
+        assert_eq!(rival(flows, VM), Some(9));
+        assert_eq!(rival(&flows.replace("priority=1,", "priority=10,"), VM), None);
+    }
+
+    #[test]
+    fn many_rules_cost_their_number() {
+        let mut table = FlowTable::new();
+        for port in 0..100 {
+            let line = format!("priority=9,in_port=2,tcp,tp_dst={port},actions=3");
+            table.insert(parse_flow(&line, &()).unwrap(), 0, 1);
+        }
+        let known = parse_match(VM, &()).unwrap();
+        let ask = |budget: &mut u32| table.rival(&known.key, &known.mask, None, budget).map(|rival| rival.is_some());
+        assert_eq!(ask(&mut 99), Err(OutOfBudget));
+        assert_eq!(ask(&mut 100), Ok(false));
+    }
+}
