@@ -33,6 +33,7 @@ use crossbeam_channel::Receiver;
 use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::PortTotals;
 use ringswitch_dataplane::pipeline::{PacketOut, Program, SortState, SortTotals, TableTotals, Trace, Upcall};
+use ringswitch_dataplane::port::xdp::{PoolSorting, SortPool};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use ringswitch_dataplane::sched::{EgressSpec, Pool, PoolId};
 use tracing::{info, warn};
@@ -40,13 +41,12 @@ use tracing::{info, warn};
 use crate::command::{Command, edit};
 use crate::config;
 use crate::merge::merge;
-use crate::model::{PoolFilter, Port, Rates, Switch, Vlan};
+use crate::model::{Port, Rates, Switch, Vlan};
 use crate::openflow::stats::Port as PortDesc;
 use crate::report::{FdbStats, QueueReport, WorkerReport};
 
 pub(crate) use flow_mod::output_to;
 pub use notice::{Event, FlowChange, Notice, Origin};
-pub use pools::{PoolSorting, SortFilter, SortPool, Sorter};
 pub use served::Served;
 pub use statistics::{flow_entry, group_features, meter_features};
 pub use texts::Source;
@@ -161,8 +161,8 @@ pub trait Dataplane {
     fn port_mac(&self, id: PortId, name: &str, port: &Port) -> Option<Mac>;
 
     /// Frames that come in at this AF_XDP port are to be sorted for these pools, instead of those it had. Costs little for
-    /// what is unchanged. A pool for which it cannot be done is served unsorted.
-    fn sort(&mut self, uplink: PortId, pools: &[SortPool]);
+    /// what is unchanged. A pool for which it cannot be done is served unsorted. `port` says which sorters may be used.
+    fn sort(&mut self, uplink: PortId, port: &Port, pools: &[SortPool]);
     /// How it is done; nothing while the port is closed.
     fn sorting(&self, uplink: PortId) -> Vec<PoolSorting>;
     /// Cycles that workers spent on what came in, by port.

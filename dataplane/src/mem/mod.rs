@@ -20,5 +20,6 @@ pub use memory::{GuestMemory, MemoryError, Region, RegionSpec};
 pub use slots::Slots;
 pub use span::Span;
 pub use xsk::{
-    FRAME_ROOM, RxFrame, Xsk, XskConfig, XskCounters, XskError, XskOpener, XskRx, XskSocket, XskStatistics, XskTx, XskWay,
+    FRAME_ROOM, RxFrame, Xsk, XskConfig, XskCounters, XskError, XskOpener, XskRx, XskSocket, XskStatistics, XskTx,
+    XskWay,
 };

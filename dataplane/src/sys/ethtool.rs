@@ -213,7 +213,10 @@ mod tests {
         assert_eq!(size_of::<FlowExt>(), 20);
         assert_eq!((offset_of!(FlowExt, vlan_etype), offset_of!(FlowExt, vlan_tci)), (8, 10));
         assert_eq!(size_of::<FlowSpec>(), 168);
-        assert_eq!((offset_of!(FlowSpec, h_ext), offset_of!(FlowSpec, m_u), offset_of!(FlowSpec, m_ext)), (56, 76, 128));
+        assert_eq!(
+            (offset_of!(FlowSpec, h_ext), offset_of!(FlowSpec, m_u), offset_of!(FlowSpec, m_ext)),
+            (56, 76, 128)
+        );
         assert_eq!((offset_of!(FlowSpec, ring_cookie), offset_of!(FlowSpec, location)), (152, 160));
         assert_eq!((offset_of!(RxNfc, fs), offset_of!(RxNfc, rule_cnt), offset_of!(RxNfc, rule_locs)), (16, 184, 188));
     }
@@ -223,7 +226,10 @@ mod tests {
         let rule = SteerRule { mac: [2, 0, 0, 0, 0, 7], vlan: 100, queue: 3, location: 42 };
         let spec = FlowSpec::of(&rule);
         assert_eq!(spec.flow_type, 0x8000_0012);
-        assert_eq!((&spec.h_u[..8], &spec.m_u[..8]), (&[2, 0, 0, 0, 0, 7, 0, 0][..], &[255, 255, 255, 255, 255, 255, 0, 0][..]));
+        assert_eq!(
+            (&spec.h_u[..8], &spec.m_u[..8]),
+            (&[2, 0, 0, 0, 0, 7, 0, 0][..], &[255, 255, 255, 255, 255, 255, 0, 0][..])
+        );
         assert_eq!((spec.h_ext.vlan_tci, spec.m_ext.vlan_tci), ([0, 100], [0x0f, 0xff]));
         assert_eq!((spec.ring_cookie, spec.location), (3, 42));
         let spec = FlowSpec::of(&SteerRule { vlan: 0, ..rule });

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ringswitch_dataplane::pipeline::SortTotals;
 use ringswitch_dataplane::port::PortId;
+use ringswitch_dataplane::port::xdp::{PoolSorting, Sorter};
 
 use super::PoolRef;
 use super::refresh::is_uplink;
-use super::sorting::{PoolSorting, Sorter};
-use crate::engine::{Dataplane, Engine, PoolFrames};
+use crate::engine::{Dataplane, Engine};
 use crate::model::near_miss;
 use crate::report::{AddressReport, PoolReport, PoolStatsReport, SortedReport, SortingReport};
 
@@ -48,9 +49,14 @@ impl<D: Dataplane> Engine<D> {
                 stats.cycles += cycles.get(&port.id).copied().unwrap_or(0);
             }
             stats.cycles_share = if all == 0 { 0.0 } else { stats.cycles as f64 / all as f64 };
-            let frames = self.dataplane.pool_frames(pool.id);
-            (stats.direct, stats.walked) = (frames.direct, frames.walked);
-            stats.sorted = sorted(pool, &sorting, frames);
+            let frames = self.dataplane.pool_totals(pool.id);
+            (stats.direct, stats.walked) = (frames.sorted, frames.unsorted);
+            let of_pool: Vec<_> = sorting.values().flatten().filter(|found| *found.name == *pool.name).collect();
+            let missed: u64 = of_pool.iter().map(|found| found.dropped).sum();
+            if missed > 0 {
+                stats.drops.insert("rx_ring_full".to_owned(), missed);
+            }
+            stats.sorted = sorted(&of_pool, frames);
             stats
         };
         Ok(wanted.map(stats).collect())
@@ -90,16 +96,16 @@ impl<D: Dataplane> Engine<D> {
 }
 
 /// Who sorted the frames that came in for the pool's addresses: what no NIC or program did, the worker did.
-fn sorted(pool: &PoolRef<'_>, sorting: &BTreeMap<PortId, Vec<PoolSorting>>, frames: PoolFrames) -> SortedReport {
+fn sorted(sorting: &[&PoolSorting], frames: SortTotals) -> SortedReport {
     let mut sorted = SortedReport::default();
-    for found in sorting.values().flatten().filter(|found| *found.name == *pool.name) {
+    for found in sorting {
         match found.sorter {
             Sorter::Nic => sorted.nic += found.frames,
             Sorter::Xdp => sorted.xdp += found.frames,
             Sorter::Software => {}
         }
     }
-    sorted.software = (frames.direct + frames.walked).saturating_sub(sorted.nic + sorted.xdp);
+    sorted.software = (frames.sorted + frames.unsorted).saturating_sub(sorted.nic + sorted.xdp);
     sorted
 }
 
@@ -117,17 +123,9 @@ pub(super) fn sorting_report(uplink: &str, pool: &str, sorting: Option<&Vec<Pool
     };
     SortingReport {
         uplink: uplink.to_owned(),
-        sorter: sorter_name(found.sorter).to_owned(),
+        sorter: found.sorter.to_string(),
         queues: found.queues.clone(),
-        why_not: found.why_not.iter().map(|(other, why)| (sorter_name(*other).to_owned(), why.clone())).collect(),
+        why_not: found.why_not.iter().map(|(other, why)| (other.to_string(), why.clone())).collect(),
         frames: found.frames,
-    }
-}
-
-fn sorter_name(sorter: Sorter) -> &'static str {
-    match sorter {
-        Sorter::Nic => "nic",
-        Sorter::Xdp => "xdp",
-        Sorter::Software => "software",
     }
 }

@@ -111,16 +111,13 @@ unsafe impl Send for XskSocket {}
 
 impl XskSocket {
     fn map(fd: OwnedFd, entries: u32, frames: Arc<Frames>) -> io::Result<Self> {
-        let mut offsets = libc::xdp_mmap_offsets {
-            rx: no_offsets(),
-            tx: no_offsets(),
-            fr: no_offsets(),
-            cr: no_offsets(),
-        };
+        let mut offsets =
+            libc::xdp_mmap_offsets { rx: no_offsets(), tx: no_offsets(), fr: no_offsets(), cr: no_offsets() };
         let mut size = size_of_val(&offsets) as libc::socklen_t;
         let to = ptr::from_mut(&mut offsets).cast();
         // SAFETY: the kernel writes at most `size` bytes of a live struct of plain integers.
-        let asked = unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_XDP, libc::XDP_MMAP_OFFSETS, to, &raw mut size) };
+        let asked =
+            unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_XDP, libc::XDP_MMAP_OFFSETS, to, &raw mut size) };
         checked(asked)?;
         if (size as usize) < size_of_val(&offsets) {
             return Err(io::Error::other("the kernel is too old: it has no ring flags"));

@@ -59,7 +59,8 @@ impl Nic {
         if wanted.is_empty() && self.installed.is_empty() {
             return Ok(false);
         }
-        let is_wanted = |rule: &SteerRule| wanted.contains(&(SortFilter { mac: rule.mac, vlan: rule.vlan }, rule.queue));
+        let is_wanted =
+            |rule: &SteerRule| wanted.contains(&(SortFilter { mac: rule.mac, vlan: rule.vlan }, rule.queue));
         let (keep, leave): (Vec<_>, Vec<_>) = self.installed.drain(..).partition(is_wanted);
         self.installed = keep;
         leave.iter().for_each(|rule| self.delete(rule.location));
@@ -116,7 +117,9 @@ fn ours(capacity: u32) -> Range<u32> {
 fn spare(rss: &[u16], queue_count: u16, netdev: &str) -> Result<Vec<u16>, String> {
     let spare: Vec<_> = (0..queue_count).filter(|queue| !rss.contains(queue)).collect();
     if spare.is_empty() {
-        return Err(format!("RSS uses all {queue_count} queues: `ethtool -X {netdev} equal N` leaves the others to pools"));
+        return Err(format!(
+            "RSS uses all {queue_count} queues: `ethtool -X {netdev} equal N` leaves the others to pools"
+        ));
     }
     if spare.len() == usize::from(queue_count) {
         return Err(format!("RSS uses none of the port's {queue_count} queues: one must take everything else"));

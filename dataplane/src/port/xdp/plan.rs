@@ -41,8 +41,10 @@ pub(super) fn plan(pools: &[SortPool], before: impl Fn(&str) -> Home, means: &Me
     let slots = xdp.map(|()| (1..=MAX_POOL_SOCKETS).collect());
     let kept = |pool: &SortPool| if is_sortable(pool) { before(&pool.name) } else { Home::Nothing };
     let kept: Vec<_> = pools.iter().map(kept).collect();
-    let mut nic = Supply::new(nic, kept.iter().filter_map(|home| if let Home::Hardware(n) = home { Some(*n) } else { None }));
-    let mut xdp = Supply::new(slots, kept.iter().filter_map(|home| if let Home::Slot(n) = home { Some(*n) } else { None }));
+    let mut nic =
+        Supply::new(nic, kept.iter().filter_map(|home| if let Home::Hardware(n) = home { Some(*n) } else { None }));
+    let mut xdp =
+        Supply::new(slots, kept.iter().filter_map(|home| if let Home::Slot(n) = home { Some(*n) } else { None }));
     pools.iter().zip(kept).map(|(pool, kept)| place(pool, kept, &mut nic, &mut xdp)).collect()
 }
 
@@ -112,7 +114,8 @@ mod tests {
     }
 
     fn homes(pools: &[SortPool], before: &[(&str, Home)], means: &Means) -> Vec<Home> {
-        let before = |name: &str| before.iter().find(|(other, _)| *other == name).map_or(Home::Nothing, |found| found.1);
+        let before =
+            |name: &str| before.iter().find(|(other, _)| *other == name).map_or(Home::Nothing, |found| found.1);
         plan(pools, before, means).into_iter().map(|planned| planned.home).collect()
     }
 
@@ -163,6 +166,8 @@ mod tests {
             |_| Home::Slot(1),
             &means(SorterChoice::Auto, Ok(vec![1])),
         );
-        assert!(planned.iter().all(|planned| planned.home == Home::Nothing && planned.why_not[1].1.contains("no address")));
+        assert!(
+            planned.iter().all(|planned| planned.home == Home::Nothing && planned.why_not[1].1.contains("no address"))
+        );
     }
 }

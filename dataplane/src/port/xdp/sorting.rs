@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::change::{Change, Place};
 use super::chain;
+use super::change::{Change, Place};
 use super::nic::Nic;
 use super::plan::{Home, Means, Planned, plan};
 use super::program::{NewTable, Program, Tables};
@@ -31,7 +31,6 @@ const CLOSERS: usize = 32;
 
 /// What the sorters are, on one open port.
 pub(super) struct Sorters {
-    pub choice: SorterChoice,
     /// Ring entries of a pool's socket.
     pub entries: u32,
     /// By queue: what opens sockets, and what its anchor has received.
@@ -86,10 +85,10 @@ type Added = Vec<Vec<(XskSocket, Lane)>>;
 impl Sorting {
     /// Without pools.
     pub fn new(context: &PortContext, sorters: Sorters) -> Self {
-        let Sorters { choice, entries, queues, tables, nic } = sorters;
+        let Sorters { entries, queues, tables, nic } = sorters;
         Self {
             context: context.clone(),
-            choice,
+            choice: SorterChoice::default(),
             entries,
             queues,
             tables,
@@ -102,7 +101,8 @@ impl Sorting {
     }
 
     /// Goes on towards what is wanted, without waiting for anything; true when that is reached.
-    pub fn advance(&mut self, program: &mut Program, wanted: &[SortPool]) -> bool {
+    pub fn advance(&mut self, program: &mut Program, choice: SorterChoice, wanted: &[SortPool]) -> bool {
+        self.choice = choice;
         if let Some(running) = self.change.take_if(|running| running.change.is_over()) {
             self.take_out(&running.leaving);
         }
@@ -110,7 +110,8 @@ impl Sorting {
             return false;
         }
         let plans = plan(wanted, |name| self.home(name), &self.means());
-        let is_same = |((pool, plan), sorted): ((&SortPool, &Planned), &Sorted)| sorted.pool == *pool && sorted.planned == *plan;
+        let is_same =
+            |((pool, plan), sorted): ((&SortPool, &Planned), &Sorted)| sorted.pool == *pool && sorted.planned == *plan;
         if self.pools.len() != wanted.len() || !wanted.iter().zip(&plans).zip(&self.pools).all(is_same) {
             self.begin(wanted, plans, program);
         }
@@ -246,8 +247,10 @@ impl Sorting {
 
     /// Has the sorters sort anew. Their waiting is done elsewhere.
     fn carry_out(&self, change: Arc<Change>, after: &Places) {
-        let slot = |(&filter, place): (_, &_)| if let Place::Slot(slot @ 1..) = place { Some((filter, *slot)) } else { None };
-        let queue = |(&filter, place): (_, &_)| if let Place::Hardware(queue) = place { Some((filter, *queue)) } else { None };
+        let slot =
+            |(&filter, place): (_, &_)| if let Place::Slot(slot @ 1..) = place { Some((filter, *slot)) } else { None };
+        let queue =
+            |(&filter, place): (_, &_)| if let Place::Hardware(queue) = place { Some((filter, *queue)) } else { None };
         let slots: Vec<(SortFilter, u16)> = after.iter().filter_map(slot).collect();
         let queues: Vec<(SortFilter, u16)> = after.iter().filter_map(queue).collect();
         let (nic, tables, refusals) = (Arc::clone(&self.nic), self.tables.clone(), Arc::clone(&self.refusals));

@@ -104,7 +104,10 @@ mod tests {
         turns.remove(1);
         turns.add(300);
         let counts = served(&mut turns, &[0, 1, 2], 1000);
-        assert!(counts[0].abs_diff(3 * counts[1]) <= 6 * BATCH && counts[1].abs_diff(counts[2]) <= 2 * BATCH, "{counts:?}");
+        assert!(
+            counts[0].abs_diff(3 * counts[1]) <= 6 * BATCH && counts[1].abs_diff(counts[2]) <= 2 * BATCH,
+            "{counts:?}"
+        );
     }
 
     #[test]
