@@ -20,17 +20,15 @@ use ringswitch_dataplane::pipeline::{
 };
 use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
-use ringswitch_dataplane::port::xdp::XdpPort;
+use ringswitch_dataplane::port::xdp::{PoolSorting, SortPool, XdpPort};
 use ringswitch_dataplane::port::{PortContext, PortEvents, PortId, QueueHost, TxQueues};
 use ringswitch_dataplane::sched::{Egress, EgressSpec, Limits, PoolId, QueueCounts};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use ringswitch_dataplane::sys::netdev;
 use ringswitch_dataplane::worker::Workers;
 
-use crate::engine::{
-    Affinity, Dataplane, FdbEntry, FdbFilter, Learning, PoolFrames, PoolSorting, PortView, SortPool, View,
-};
-use crate::model::{PoolFilter, Port, PortType, Settings};
+use crate::engine::{Affinity, Dataplane, FdbEntry, FdbFilter, Learning, PortView, View};
+use crate::model::{Port, PortType, Settings};
 use crate::openflow::stats;
 use crate::report::{FdbStats, RebalanceReport, WorkerReport};
 use workers::Balance;
@@ -80,6 +78,13 @@ impl Switch {
         balance.place(&workers, settings, &[], |_| String::new());
         let (ports, bridges, pools) = (BTreeMap::new(), BTreeMap::new(), sorting::Pools::default());
         Ok(Self { workers, events, ports, bridges, pools, version: 0, balance })
+    }
+
+    fn xdp(&self, port: PortId) -> Option<&XdpPort> {
+        match self.ports.get(&port)?.device.as_ref()? {
+            Device::Xdp(device) => Some(device),
+            _ => None,
+        }
     }
 
     fn fdb_of(&self, bridge: usize) -> Option<&Fdb> {
@@ -219,19 +224,14 @@ impl Dataplane for Switch {
         }
     }
 
-    // The port's own sorting is not connected yet: what is for a pool is found by the tables.
-    fn sort(&mut self, _: PortId, _: &[SortPool]) {}
-
-    fn sorting(&self, _: PortId) -> Vec<PoolSorting> {
-        Vec::new()
+    fn sort(&mut self, uplink: PortId, port: &Port, pools: &[SortPool]) {
+        if let Some(device) = self.xdp(uplink) {
+            device.sort(options::sorter(&port.settings), pools);
+        }
     }
 
-    fn pool_frames(&self, _: PoolId) -> PoolFrames {
-        PoolFrames::default()
-    }
-
-    fn direct(&self, _: usize, _: PortId, _: PoolFilter) -> Result<String, String> {
-        Err("not known".to_owned())
+    fn sorting(&self, uplink: PortId) -> Vec<PoolSorting> {
+        self.xdp(uplink).map(|device| device.status().pools).unwrap_or_default()
     }
 
     fn cycles(&self) -> BTreeMap<PortId, u64> {
@@ -312,7 +312,7 @@ impl Dataplane for Switch {
                 opened.share(port.qos.as_ref());
             }
         }
-        let is_xdp = |id| matches!(self.ports.get(&id), Some(Opened { device: Some(Device::Xdp(_)), .. }));
+        let is_xdp = |id| self.xdp(id).is_some();
         let mut snapshot = Snapshot::default();
         let mut version = self.version;
         for (index, bridge) in view.bridges.iter().enumerate() {

@@ -186,11 +186,12 @@ impl Plan {
     }
 }
 
-/// Options and these columns are the device's; everything else changes in the snapshot.
+/// Options and these columns are the device's; everything else changes in the snapshot, or while the device is open (`sorter`).
 fn needs_reopening(old: &Port, new: &Port) -> bool {
     let device = |port: &Port| {
         let is_option = |name| find(name, |scope| matches!(scope, Scope::Options(_))).is_some();
-        let of_device = |name| is_option(name) || matches!(name, "type" | "mtu_request" | "admin_state");
+        let of_device =
+            |name| (is_option(name) && name != "sorter") || matches!(name, "type" | "mtu_request" | "admin_state");
         port.settings
             .iter()
             .filter(|(name, _)| of_device(name))
@@ -287,6 +288,8 @@ mod tests {
             "-[arp actions=group:1], +[arp actions=drop], -groups [1]"
         );
         assert_eq!(words("[bridges.br0]", "[bridges.br0]\nmac-aging-time = 60"), "set br0");
+        let nic = "[bridges.br0.ports.eth1]\ntype = \"afxdp\"\n";
+        assert_eq!(words(nic, &format!("{nic}sorter = \"xdp\"")), "set eth1", "frames would be lost");
         let pool = |more: &str| {
             let port = |name: &str| format!("[bridges.br0.ports.{name}]\ntype = \"tap\"\n");
             format!("{}{}{more}", port("a"), port("b"))

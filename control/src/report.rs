@@ -371,7 +371,7 @@ pub struct PoolReport {
     /// Its name.
     pub name: String,
     /// It is a port that was put into no pool.
-    pub own: bool,
+    pub implicit: bool,
     /// Its ports' names.
     pub ports: Vec<String>,
     /// The addresses it is reached by, oldest first.
@@ -431,10 +431,12 @@ pub struct PoolStatsReport {
     pub tx_bytes: u64,
     /// Drops at its ports by reason; only those that happened.
     pub drops: BTreeMap<String, u64>,
-    /// Frames to it whose way was known from their address, by who sorted them.
+    /// Frames that came in for its addresses, by who sorted them.
     pub sorted: SortedReport,
-    /// Frames to its addresses that went through the tables.
-    pub unsorted: u64,
+    /// Those of them whose way was known from the address.
+    pub direct: u64,
+    /// The others: they went through the tables.
+    pub walked: u64,
     /// Cycles spent on what came from the VM.
     pub cycles: u64,
     /// The same as a part of all ports' cycles, 0 to 1.

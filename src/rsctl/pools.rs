@@ -8,8 +8,8 @@ use ringswitch_control::report::{PoolReport, PoolStatsReport, PoolTraceReport, S
 pub fn list(pools: &[PoolReport]) -> String {
     let mut text = String::new();
     for pool in pools {
-        let own = if pool.own { " (a port of its own)" } else { "" };
-        let _ = writeln!(text, "Pool {}{own}", pool.name);
+        let implicit = if pool.implicit { " (implicit)" } else { "" };
+        let _ = writeln!(text, "Pool {}{implicit}", pool.name);
         let _ = writeln!(text, "    ports: {}", pool.ports.join(", "));
         let mut shares = format!("weight {}, priority {}", pool.weight, pool.priority);
         let rates =
@@ -45,8 +45,8 @@ pub fn stats(pools: &[PoolStatsReport]) -> String {
         let sorted = &pool.sorted;
         let _ = writeln!(
             text,
-            "    sorted: nic={}, xdp={}, software={}; unsorted={}",
-            sorted.nic, sorted.xdp, sorted.software, pool.unsorted
+            "    frames for its addresses: sorted by nic={}, xdp={}, software={}; direct={}, through tables={}",
+            sorted.nic, sorted.xdp, sorted.software, pool.direct, pool.walked
         );
         let _ = writeln!(text, "    cycles: {} ({:.1}% of all)", pool.cycles, 100.0 * pool.cycles_share);
         for (reason, count) in &pool.drops {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringswitch_dataplane::pipeline::{DEFAULT_ENTRIES, Native, VlanMode, VlanSet};
 use ringswitch_dataplane::port::tap::{TapOptions, TapStatus};
 use ringswitch_dataplane::port::vhost::{FeatureSwitches, Mode, VhostOptions, VhostStatus};
-use ringswitch_dataplane::port::xdp::{AttachMode, PassFilter, XdpMode, XdpOptions, XdpStatus};
+use ringswitch_dataplane::port::xdp::{AttachMode, PassFilter, SorterChoice, XdpMode, XdpOptions, XdpStatus};
 use ringswitch_dataplane::sched::{Rate, Rates as Limited};
 use ringswitch_dataplane::worker::{AutoBalance, IdlePolicy, WorkersConfig};
 
@@ -90,10 +90,21 @@ pub fn xdp(name: &str, settings: &Settings) -> Result<XdpOptions, String> {
     let pass = settings.text("pass").into_iter().flat_map(|list| list.split(',')).map(str::trim);
     options.pass =
         pass.map(|test| test.parse::<PassFilter>().map_err(|error| error.to_string())).collect::<Result<_, _>>()?;
+    options.sorter = sorter(settings);
     if let Some(frames) = settings.number("frames") {
         (options.rx_frames, options.tx_frames) = (frames as u32, frames as u32);
     }
     Ok(options)
+}
+
+/// Which sorters an AF_XDP port may use.
+pub fn sorter(settings: &Settings) -> SorterChoice {
+    match settings.text("sorter") {
+        Some("nic") => SorterChoice::Nic,
+        Some("xdp") => SorterChoice::Xdp,
+        Some("software") => SorterChoice::Software,
+        _ => SorterChoice::Auto,
+    }
 }
 
 /// A tap's options.

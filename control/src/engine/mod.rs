@@ -34,6 +34,7 @@ use crossbeam_channel::Receiver;
 use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::PortTotals;
 use ringswitch_dataplane::pipeline::{PacketOut, Program, SortState, SortTotals, TableTotals, Trace, Upcall};
+use ringswitch_dataplane::port::xdp::{PoolSorting, SortPool};
 use ringswitch_dataplane::port::{PortEvent, PortId};
 use ringswitch_dataplane::sched::{EgressSpec, Pool, PoolId, QueueCounts};
 use tracing::{info, warn};
@@ -41,13 +42,12 @@ use tracing::{info, warn};
 use crate::command::{Command, check_references, edit, resolve};
 use crate::config;
 use crate::merge::merge;
-use crate::model::{PoolFilter, Port, Rates, Settings, Switch, Vlan};
+use crate::model::{Port, Rates, Settings, Switch, Vlan};
 use crate::openflow::stats::Port as PortDesc;
 use crate::report::{FdbStats, QueueReport, RebalanceReport, WorkerReport};
 
 pub(crate) use flow_mod::output_to;
 pub use notice::{Event, FlowChange, Notice, Origin};
-pub use pools::{PoolSorting, SortFilter, SortPool, Sorter};
 pub use served::Served;
 pub use statistics::{flow_entry, group_features, meter_features};
 pub use texts::Source;
@@ -128,15 +128,6 @@ pub struct FdbFilter {
     pub vlan: Option<u16>,
 }
 
-/// Frames to a pool's addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PoolFrames {
-    /// Their way was known from the address.
-    pub sorted: u64,
-    /// They went through the tables.
-    pub unsorted: u64,
-}
-
 /// How much a bridge learns, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learning {
@@ -184,17 +175,10 @@ pub trait Dataplane {
     fn port_mac(&self, id: PortId, name: &str, port: &Port) -> Option<Mac>;
 
     /// Frames that come in at this AF_XDP port are to be sorted for these pools, instead of those it had. Costs little for
-    /// what is unchanged. A pool for which it cannot be done is served unsorted.
-    fn sort(&mut self, uplink: PortId, pools: &[SortPool]);
+    /// what is unchanged. A pool for which it cannot be done is served unsorted. `port` says which sorters may be used.
+    fn sort(&mut self, uplink: PortId, port: &Port, pools: &[SortPool]);
     /// How it is done; nothing while the port is closed.
     fn sorting(&self, uplink: PortId) -> Vec<PoolSorting>;
-    /// Frames to the pool's addresses.
-    fn pool_frames(&self, pool: PoolId) -> PoolFrames;
-    /// The way of all frames to this address that come in at this port, when they all go the same way.
-    ///
-    /// # Errors
-    /// Why they do not.
-    fn direct(&self, bridge: usize, ingress: PortId, filter: PoolFilter) -> Result<String, String>;
     /// Cycles that workers spent on what came in, by port.
     fn cycles(&self) -> BTreeMap<PortId, u64>;
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use ringswitch_dataplane::pipeline::{PacketOut, TableTotals, Trace, Upcall};
+use ringswitch_dataplane::port::xdp::SortFilter;
 
 use super::*;
 
@@ -28,23 +29,16 @@ impl Recorder {
 }
 
 impl Dataplane for Recorder {
-    fn sort(&mut self, uplink: PortId, pools: &[SortPool]) {
+    fn sort(&mut self, uplink: PortId, port: &Port, pools: &[SortPool]) {
         let filters = |pool: &SortPool| pool.filters.iter().map(|one| format!(" {}", shown(one))).collect::<String>();
         let pools: Vec<_> =
             pools.iter().map(|pool| format!("{}*{}{}", pool.name, pool.weight, filters(pool))).collect();
-        self.note(format!("sort {}: {}", uplink.0, pools.join("; ")));
+        let only = port.settings.text("sorter").map(|sorter| format!(" by {sorter}")).unwrap_or_default();
+        self.note(format!("sort {}{only}: {}", uplink.0, pools.join("; ")));
     }
 
     fn sorting(&self, _: PortId) -> Vec<PoolSorting> {
         Vec::new()
-    }
-
-    fn pool_frames(&self, _: PoolId) -> PoolFrames {
-        PoolFrames::default()
-    }
-
-    fn direct(&self, _: usize, _: PortId, _: PoolFilter) -> Result<String, String> {
-        Err("nobody asks".to_owned())
     }
 
     fn cycles(&self) -> BTreeMap<PortId, u64> {
@@ -183,7 +177,7 @@ impl Dataplane for Recorder {
 }
 
 fn shown(filter: &SortFilter) -> String {
-    PoolFilter { mac: filter.mac, vlan: filter.vlan }.to_string()
+    crate::model::PoolFilter { mac: filter.mac, vlan: filter.vlan }.to_string()
 }
 
 struct Bench {

@@ -7,7 +7,6 @@
 mod filters;
 mod refresh;
 mod reports;
-mod sorting;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -20,7 +19,6 @@ use super::state::{PortSlot, State};
 use crate::model;
 
 pub(super) use refresh::Addresses;
-pub use sorting::{PoolSorting, SortFilter, SortPool, Sorter};
 
 /// A pool that the operator made.
 #[derive(Clone)]

@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use ringswitch_dataplane::flow::{Mac, Tables};
 use ringswitch_dataplane::port::PortId;
+use ringswitch_dataplane::port::xdp::{SortFilter, SortPool};
 use ringswitch_dataplane::sched::PoolId;
 use tracing::warn;
 
 use super::filters::{Chosen, Claims, FilterOrigin, Place, of_rule, on_the_wire};
 use crate::engine::state::{BridgeSlot, PortSlot, State};
-use crate::engine::{Dataplane, Engine, Name, PoolView, SortFilter, SortPool};
+use crate::engine::{Dataplane, Engine, Name, PoolView};
 use crate::model::{PoolFilter, PortType};
 
 /// How often addresses are looked at.
@@ -32,8 +33,8 @@ pub struct Addresses {
     flows: BTreeMap<usize, FlowClaims>,
     /// Pools that have addresses, for snapshots.
     shown: Vec<Shown>,
-    /// What uplinks sort for.
-    told: BTreeMap<PortId, Vec<SortPool>>,
+    /// What uplinks sort for, and the sorters that they may use.
+    told: BTreeMap<PortId, (Option<String>, Vec<SortPool>)>,
     next_ms: u64,
 }
 
@@ -197,15 +198,15 @@ impl<D: Dataplane> Engine<D> {
                     list.push(SortPool { name: pool.name.into(), weight: pool.weight(), filters });
                 }
             }
-            lists.insert(uplink.id, list);
+            let sorter = uplink.spec.settings.text("sorter").map(str::to_owned);
+            lists.insert(uplink.id, (&uplink.spec, (sorter, list)));
         }
-        drop(pools);
         self.addresses.told.retain(|uplink, _| lists.contains_key(uplink));
-        for (uplink, list) in lists {
+        for (uplink, (spec, wanted)) in lists {
             let told = self.addresses.told.entry(uplink).or_default();
-            if *told != list {
-                self.dataplane.sort(uplink, &list);
-                *told = list;
+            if *told != wanted {
+                self.dataplane.sort(uplink, spec, &wanted.1);
+                *told = wanted;
             }
         }
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ringswitch_dataplane::pipeline::SortTotals;
 use ringswitch_dataplane::port::PortId;
+use ringswitch_dataplane::port::xdp::{PoolSorting, Sorter};
 
 use super::PoolRef;
 use super::refresh::is_uplink;
-use super::sorting::{PoolSorting, Sorter};
 use crate::engine::{Dataplane, Engine};
 use crate::model::near_miss;
 use crate::report::{AddressReport, PoolReport, PoolStatsReport, SortedReport, SortingReport};
@@ -48,7 +49,14 @@ impl<D: Dataplane> Engine<D> {
                 stats.cycles += cycles.get(&port.id).copied().unwrap_or(0);
             }
             stats.cycles_share = if all == 0 { 0.0 } else { stats.cycles as f64 / all as f64 };
-            (stats.sorted, stats.unsorted) = self.sorted(pool, &sorting);
+            let frames = self.dataplane.pool_totals(pool.id);
+            (stats.direct, stats.walked) = (frames.sorted, frames.unsorted);
+            let of_pool: Vec<_> = sorting.values().flatten().filter(|found| *found.name == *pool.name).collect();
+            let missed: u64 = of_pool.iter().map(|found| found.dropped).sum();
+            if missed > 0 {
+                stats.drops.insert("rx_ring_full".to_owned(), missed);
+            }
+            stats.sorted = sorted(&of_pool, frames);
             stats
         };
         Ok(wanted.map(stats).collect())
@@ -58,21 +66,6 @@ impl<D: Dataplane> Engine<D> {
     pub(super) fn sorting(&self) -> BTreeMap<PortId, Vec<PoolSorting>> {
         let uplinks = self.state.ports().filter(|port| port.open && is_uplink(port));
         uplinks.map(|port| (port.id, self.dataplane.sorting(port.id))).collect()
-    }
-
-    /// How frames to the pool came: sorted by whom, and not sorted.
-    fn sorted(&self, pool: &PoolRef<'_>, sorting: &BTreeMap<PortId, Vec<PoolSorting>>) -> (SortedReport, u64) {
-        let mut sorted = SortedReport::default();
-        for found in sorting.values().flatten().filter(|found| *found.name == *pool.name) {
-            match found.sorter {
-                Sorter::Nic => sorted.nic += found.frames,
-                Sorter::Xdp => sorted.xdp += found.frames,
-                Sorter::Software => {}
-            }
-        }
-        let frames = self.dataplane.pool_frames(pool.id);
-        sorted.software = frames.sorted.saturating_sub(sorted.nic + sorted.xdp);
-        (sorted, frames.unsorted)
     }
 
     fn pool_report(&self, pool: &PoolRef<'_>, sorting: &BTreeMap<PortId, Vec<PoolSorting>>) -> PoolReport {
@@ -89,7 +82,7 @@ impl<D: Dataplane> Engine<D> {
         let others = uplinks.filter(|uplink| pool.ports.iter().all(|port| port.id != uplink.id));
         PoolReport {
             name: pool.name.to_owned(),
-            own: pool.spec.is_none(),
+            implicit: pool.spec.is_none(),
             ports: pool.ports.iter().map(|port| port.name.to_string()).collect(),
             filters,
             weight: pool.weight(),
@@ -100,6 +93,20 @@ impl<D: Dataplane> Engine<D> {
             sorting: others.map(|uplink| sorting_report(&uplink.name, pool.name, sorting.get(&uplink.id))).collect(),
         }
     }
+}
+
+/// Who sorted the frames that came in for the pool's addresses: what no NIC or program did, the worker did.
+fn sorted(sorting: &[&PoolSorting], frames: SortTotals) -> SortedReport {
+    let mut sorted = SortedReport::default();
+    for found in sorting {
+        match found.sorter {
+            Sorter::Nic => sorted.nic += found.frames,
+            Sorter::Xdp => sorted.xdp += found.frames,
+            Sorter::Software => {}
+        }
+    }
+    sorted.software = (frames.sorted + frames.unsorted).saturating_sub(sorted.nic + sorted.xdp);
+    sorted
 }
 
 /// How an uplink sorts for a pool.
@@ -116,17 +123,9 @@ pub(super) fn sorting_report(uplink: &str, pool: &str, sorting: Option<&Vec<Pool
     };
     SortingReport {
         uplink: uplink.to_owned(),
-        sorter: sorter_name(found.sorter).to_owned(),
+        sorter: found.sorter.to_string(),
         queues: found.queues.clone(),
-        why_not: found.why_not.iter().map(|(other, why)| (sorter_name(*other).to_owned(), why.clone())).collect(),
+        why_not: found.why_not.iter().map(|(other, why)| (other.to_string(), why.clone())).collect(),
         frames: found.frames,
-    }
-}
-
-fn sorter_name(sorter: Sorter) -> &'static str {
-    match sorter {
-        Sorter::Nic => "nic",
-        Sorter::Xdp => "xdp",
-        Sorter::Software => "software",
     }
 }

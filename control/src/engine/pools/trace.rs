@@ -1,5 +1,8 @@
 //! `pool-trace`: which pool an address belongs to, why, and how its frames get there.
 
+use ringswitch_dataplane::pipeline::{SortState, Target};
+use ringswitch_dataplane::port::PortId;
+
 use super::refresh::is_uplink;
 use super::reports::sorting_report;
 use crate::engine::state::PortSlot;
@@ -41,16 +44,27 @@ impl<D: Dataplane> Engine<D> {
         let uplinks = self.state.ports().filter(|port| port.bridge == index && is_uplink(port));
         let others = uplinks.filter(|port| port.pool.id() != id);
         let uplink = |port: &PortSlot| {
-            let direct = self.dataplane.direct(index, port.id, filter);
-            UplinkTraceReport {
-                sorting: sorting_report(&port.name, &name, sorting.get(&port.id)),
-                fast_path: direct.is_ok(),
-                verdict: direct.unwrap_or_else(|why| why),
-            }
+            let sorting = sorting_report(&port.name, &name, sorting.get(&port.id));
+            let (fast_path, verdict) = self.direct(index, port.id, filter);
+            UplinkTraceReport { sorting, fast_path, verdict }
         };
         report.uplinks = others.map(uplink).collect();
         (report.pool, report.origin) = (Some(name), Some(origin.name().to_owned()));
         report
+    }
+
+    /// Whether all such frames go the same way, and which, or why not.
+    fn direct(&self, bridge: usize, ingress: PortId, filter: PoolFilter) -> (bool, String) {
+        match self.dataplane.sorted(bridge, ingress, filter.mac, filter.vlan) {
+            None => (false, "the port is closed".to_owned()),
+            Some((_, SortState::Pending)) => (false, "rules changed a moment ago, it is being looked at".to_owned()),
+            Some((_, SortState::Refused(why))) => (false, why.to_string()),
+            Some((_, SortState::Uniform(Target::Normal))) => (true, "all of them are for NORMAL".to_owned()),
+            Some((_, SortState::Uniform(Target::Port(id)))) => {
+                let name = self.state.port(id).map_or("", |port| &port.name);
+                (true, format!("all of them go to {name}"))
+            }
+        }
     }
 
     fn why_no_pool(&self, bridge: usize, filter: PoolFilter) -> String {

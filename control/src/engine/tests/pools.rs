@@ -90,6 +90,11 @@ fn uplinks_sort_by_what_the_operator_said_and_by_what_is_learned() {
     assert_eq!(bench.taken().last(), Some(&fewer));
     bench.engine.transact(&[pool("web", &["weight=5"])]).unwrap();
     assert!(bench.taken().last().unwrap().contains("web*5"), "its weight counts there too");
+
+    // Another sorter is no other device.
+    bench.engine.transact(&[set("interface", "eth1", "options:sorter=xdp")]).unwrap();
+    let by_xdp = fewer.replace("sort 3:", "sort 3 by xdp:").replace("web*100", "web*5");
+    assert_eq!(bench.taken(), ["publish vm1=1 vm2=2 eth1=3", &by_xdp]);
 }
 
 #[test]

@@ -217,9 +217,10 @@ impl XdpPort {
 
     /// Sorts received frames to these pools and no others: what is unchanged keeps its ring, the rest follows within some
     /// 20 ms, under traffic, without a frame lost, doubled or overtaken by a later one of its flow. Returns at once. Pools
-    /// that get no ring of their own are left to software, see [`XdpStatus::pools`].
-    pub fn sort(&self, pools: &[SortPool]) {
-        let is_sorted = self.0.lock().want(pools);
+    /// that get no ring of their own are left to software, see [`XdpStatus::pools`]. `choice` says which sorters may be used from
+    /// now on.
+    pub fn sort(&self, choice: SorterChoice, pools: &[SortPool]) {
+        let is_sorted = self.0.lock().want(choice, pools);
         if !is_sorted {
             self.0.look();
         }
@@ -307,13 +308,14 @@ impl Link {
     }
 
     /// True when they are sorted.
-    fn want(&mut self, pools: &[SortPool]) -> bool {
+    fn want(&mut self, choice: SorterChoice, pools: &[SortPool]) -> bool {
+        self.options.sorter = choice;
         self.pools = pools.to_vec();
         self.sort()
     }
 
     fn sort(&mut self) -> bool {
-        self.sockets.as_mut().is_none_or(|sockets| sockets.sort(&self.pools))
+        self.sockets.as_mut().is_none_or(|sockets| sockets.sort(self.options.sorter, &self.pools))
     }
 
     fn close(&mut self) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use super::nic::Nic;
 use super::program::{AttachMode, Program};
 use super::queue::{Lane, XdpRx, XdpTx};
-use super::sort::{PoolSorting, SortPool};
+use super::sort::{PoolSorting, SortPool, SorterChoice};
 use super::sorting::{ANCHOR_WEIGHT, Sorters, Sorting, close_all};
 use super::{XdpError, XdpOptions};
 use crate::mem::{FRAME_ROOM, Xsk, XskConfig, XskCounters, XskStatistics, XskWay};
@@ -78,13 +78,8 @@ impl Sockets {
             halves.push((XdpRx::new(xsk.rx, lane).map_err(XdpError::Bell)?, xsk.tx));
             queues.push((xsk.opener, frames));
         }
-        let sorters = Sorters {
-            choice: options.sorter,
-            entries: options.rx_frames / POOL_PART,
-            queues,
-            tables: program.tables(),
-            nic: Nic::new(name),
-        };
+        let sorters =
+            Sorters { entries: options.rx_frames / POOL_PART, queues, tables: program.tables(), nic: Nic::new(name) };
         let sorting = Some(Sorting::new(context, sorters));
         for (queue, (rx, xsk)) in (0..).zip(halves) {
             context.host.attach_rx(context.id, queue, Box::new(rx));
@@ -98,9 +93,9 @@ impl Sockets {
     }
 
     /// Goes on towards sorting to these pools; true when that is reached.
-    pub fn sort(&mut self, pools: &[SortPool]) -> bool {
+    pub fn sort(&mut self, choice: SorterChoice, pools: &[SortPool]) -> bool {
         let both = self.sorting.as_mut().zip(self.program.as_mut());
-        both.is_none_or(|(sorting, program)| sorting.advance(program, pools))
+        both.is_none_or(|(sorting, program)| sorting.advance(program, choice, pools))
     }
 
     /// No change is under way or to come.

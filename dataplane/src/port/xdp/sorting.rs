@@ -31,7 +31,6 @@ const CLOSERS: usize = 32;
 
 /// What the sorters are, on one open port.
 pub(super) struct Sorters {
-    pub choice: SorterChoice,
     /// Ring entries of a pool's socket.
     pub entries: u32,
     /// By queue: what opens sockets, and what its anchor has received.
@@ -86,10 +85,10 @@ type Added = Vec<Vec<(XskSocket, Lane)>>;
 impl Sorting {
     /// Without pools.
     pub fn new(context: &PortContext, sorters: Sorters) -> Self {
-        let Sorters { choice, entries, queues, tables, nic } = sorters;
+        let Sorters { entries, queues, tables, nic } = sorters;
         Self {
             context: context.clone(),
-            choice,
+            choice: SorterChoice::default(),
             entries,
             queues,
             tables,
@@ -102,7 +101,8 @@ impl Sorting {
     }
 
     /// Goes on towards what is wanted, without waiting for anything; true when that is reached.
-    pub fn advance(&mut self, program: &mut Program, wanted: &[SortPool]) -> bool {
+    pub fn advance(&mut self, program: &mut Program, choice: SorterChoice, wanted: &[SortPool]) -> bool {
+        self.choice = choice;
         if let Some(running) = self.change.take_if(|running| running.change.is_over()) {
             self.take_out(&running.leaving);
         }
