@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::attachment::Attachment;
 use super::idle::IdlePolicy;
-use super::run::{Attachment, Command, Injection, Mailbox, Worker};
+use super::run::{Command, Injection, Mailbox, Worker};
 use super::stats::{QueueCounters, WorkerCounters, WorkerTotals};
 use super::switchboard::Switchboard;
 use crate::flow::{Field, Mask};
@@ -307,16 +308,7 @@ impl QueueHost for Workers {
         let Some(worker) = (0..self.mailboxes.len()).min_by_key(load) else { return };
         let counters = Arc::new(QueueCounters::default());
         placement.insert((port, index), Placed { worker, counters: Arc::clone(&counters) });
-        self.mailboxes[worker].send(Command::Attach(Attachment {
-            port,
-            index,
-            queue,
-            counters,
-            empty_passes: 0,
-            held_until: 0,
-            waits_until: 0,
-            mean_len: 0,
-        }));
+        self.mailboxes[worker].send(Command::Attach(Attachment::new(port, index, queue, counters)));
     }
 
     fn detach_rx(&self, port: PortId, index: u16) -> Option<Box<dyn RxQueue>> {

@@ -16,6 +16,7 @@ use ringswitch_dataplane::pipeline::{
     BridgePorts, BridgeView, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, TableStats, Upcall, VlanMode,
 };
 use ringswitch_dataplane::port::{PortId, QueueHost, RxQueue, TxQueue, TxQueues};
+use ringswitch_dataplane::sched::{Pool, PoolId, PoolSpec};
 use ringswitch_dataplane::worker::{Worker, Workers};
 
 type Wire = Arc<Mutex<VecDeque<Vec<u8>>>>;
@@ -119,7 +120,7 @@ impl TestSwitch {
                 counters: Arc::new([PortCounters::default()]),
                 vlan,
                 limits: None,
-                pool: Default::default(),
+                pool: Arc::new(Pool::new(PoolId(id.0), PoolSpec::default())),
                 egress: None,
                 flags: PortFlags::default(),
             });
