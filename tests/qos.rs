@@ -145,10 +145,10 @@ fn counts(daemon: &Daemon, queue: u32) -> (u64, u64) {
 fn every_packet_is_counted_in_the_queue_that_its_flow_says() {
     let _alone = alone();
     let flows = [
-        "in_port=2,udp actions=set_queue:1,output:1",
-        "in_port=2 actions=set_queue:77,output:1",
-        "in_port=3,ip_proto=253,ip actions=set_queue:1,pop_queue,output:1",
-        "in_port=3 actions=enqueue:1:1",
+        "priority=9,in_port=2,udp actions=set_queue:1,output:1",
+        "priority=8,in_port=2 actions=set_queue:77,output:1",
+        "priority=9,in_port=3,ip,ip_proto=253 actions=set_queue:1,pop_queue,output:1",
+        "priority=8,in_port=3 actions=enqueue:1:1",
         "in_port=1 actions=output:2",
     ];
     let ports = [("vm1", ""), ("vm2", ""), ("vm3", "")];

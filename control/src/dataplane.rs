@@ -97,7 +97,10 @@ impl Opened {
     fn share(&mut self, wanted: Option<&EgressSpec>) {
         if self.egress.as_ref().map(|egress| egress.spec()) != wanted {
             let before = self.egress.take();
-            self.egress = wanted.map(|spec| Arc::new(Egress::after(spec.clone(), before.as_deref())));
+            self.egress = wanted.cloned().map(|spec| match before {
+                Some(before) => Arc::new(Egress::after(spec, &before)),
+                None => Arc::new(Egress::new(spec)),
+            });
         }
     }
 }

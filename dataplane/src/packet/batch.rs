@@ -467,6 +467,12 @@ impl TxList {
         self.sent_bytes
     }
 
+    /// What was taken has been counted, and what is left stays.
+    pub fn settle(&mut self) {
+        self.sent_bytes = 0;
+        self.tally.clear();
+    }
+
     /// Forgets everything.
     #[inline(always)]
     pub fn clear(&mut self) {

@@ -79,6 +79,8 @@ pub(super) fn run(burst: &mut Burst, actions: &[Action], ids: Range<usize>) {
             Action::Flood => flood(burst, burst.ingress.number, false, alive, &ids),
             Action::All => flood(burst, burst.ingress.number, true, alive, &ids),
             Action::Normal => normal::forward(burst, alive, &ids, nth + 1 == actions.len()),
+            Action::SetQueue(queue) => set_queue(burst, *queue, alive, &ids),
+            Action::PopQueue => set_queue(burst, 0, alive, &ids),
             change => alive = rewrite_all(burst, change, alive, &ids),
         }
     }
@@ -134,6 +136,14 @@ pub(super) fn flood(burst: &mut Burst, from: u32, all: bool, alive: u32, ids: &R
     for port in bridge.ports.flooded(all).filter(|&port| Some(port) != except) {
         send_all(burst, port, alive, ids);
     }
+}
+
+/// From here on the packets leave through this queue of whatever port they go to.
+pub(super) fn set_queue(burst: &mut Burst, queue: u32, alive: u32, ids: &Range<usize>) {
+    if each(alive, ids).any(|id| burst.egress.is_output(id)) {
+        burst.egress.flush(burst.context, burst.batch);
+    }
+    each(alive, ids).for_each(|id| burst.egress.set_queue(id, queue));
 }
 
 /// Rewrites each packet; returns which are still alive.

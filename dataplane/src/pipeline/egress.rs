@@ -1,7 +1,9 @@
 //! Where packets of a batch wait for their transmit queue, and what became of each.
 //!
 //! An output only notes the packet's index in the list of its port. Lists are sent when the batch is done, or before a
-//! packet that stands in one is rewritten: so nothing is cloned, and each port gets its packets in order and in one go.
+//! packet that stands in one is rewritten: so nothing is cloned, and each port gets its packets in order and in one go. A
+//! receiver whose ring is full costs the others nothing: what it did not take is offered once more when all of them have
+//! theirs, and then dropped. What goes to a port that senders share is charged there, to the pool that sent it.
 
 use std::ops::Range;
 
@@ -9,6 +11,8 @@ use super::parse::rss_hash;
 use super::snapshot::{PortEntry, Snapshot};
 use crate::packet::{BATCH, DropReason, PacketBatch, PortCounters, TxList};
 use crate::port::{MAX_PORTS, PortId};
+use crate::sched::{self, Pool, QueueTotals, Shared};
+use crate::sys::clock;
 
 /// The snapshot in force and the worker's lane of every counter.
 #[derive(Clone, Copy)]
@@ -21,14 +25,15 @@ pub struct Context<'a> {
     pub now_ms: u64,
     /// Of the port where the burst came in: what has no other port to be counted at.
     pub ingress: &'a PortCounters,
+    /// Who sends.
+    pub pool: &'a Pool,
 }
 
 /// See the module.
 pub struct Egress {
     lists: Box<[TxList]>,
     pending: Vec<PortId>,
-    /// The part of a list that goes to one queue of several.
-    part: TxList,
+    outlet: Outlet,
     outputs: [u32; BATCH],
     reasons: [DropReason; BATCH],
 }
@@ -38,7 +43,7 @@ impl Default for Egress {
         Self {
             lists: (0..MAX_PORTS).map(|_| TxList::new()).collect(),
             pending: Vec::with_capacity(MAX_PORTS),
-            part: TxList::new(),
+            outlet: Outlet { part: TxList::new(), queues: [0; BATCH], has_queues: false, left: false, shared: None },
             outputs: [0; BATCH],
             reasons: [DropReason::RuleDrop; BATCH],
         }
@@ -56,7 +61,7 @@ impl Egress {
         self.outputs[id] += 1;
         if !list.push(id) {
             // The same packet more than once to the same port: what waits goes first.
-            send(context, batch, port, list, &mut self.part);
+            self.outlet.send(context, batch, port, list, true);
             list.push(id);
         }
     }
@@ -69,7 +74,7 @@ impl Egress {
             self.pending.push(port);
         }
         if !list.push_range(ids.clone()) {
-            send(context, batch, port, list, &mut self.part);
+            self.outlet.send(context, batch, port, list, true);
             list.push_range(ids.clone());
         }
         self.outputs[ids].iter_mut().for_each(|outputs| *outputs += 1);
@@ -92,15 +97,47 @@ impl Egress {
     #[inline]
     pub fn flush(&mut self, context: Context, batch: &PacketBatch) {
         for &port in &self.pending {
-            send(context, batch, port, &mut self.lists[usize::from(port.0)], &mut self.part);
+            self.outlet.send(context, batch, port, &mut self.lists[usize::from(port.0)], false);
+        }
+        if std::mem::take(&mut self.outlet.left) {
+            self.flush_rest(context, batch);
         }
         self.pending.clear();
+    }
+
+    /// Once more to those that took a part.
+    #[cold]
+    fn flush_rest(&mut self, context: Context, batch: &PacketBatch) {
+        for &port in &self.pending {
+            let list = &mut self.lists[usize::from(port.0)];
+            if !list.is_empty() {
+                self.outlet.send(context, batch, port, list, true);
+            }
+        }
+        self.outlet.left = false;
+    }
+
+    /// From here on packet `id` leaves through the queue with this number, where ports have such queues. It must not wait in a
+    /// list: see [`is_output`](Self::is_output).
+    pub fn set_queue(&mut self, id: usize, queue: u32) {
+        self.outlet.queues[id] = queue;
+        self.outlet.has_queues = true;
+    }
+
+    /// The shared port that most of the batch went to, of `count` packets; to be asked after each batch.
+    #[inline(always)]
+    pub fn take_shared(&mut self, count: usize) -> Option<Shared> {
+        let (place, packets) = self.outlet.shared.take()?;
+        (packets * 2 > count).then_some(place)
     }
 
     /// The batch is done: counts copies and drops of its first `count` packets for the port they came in on, so that
     /// received + copies = sent + dropped.
     #[inline]
     pub fn settle(&mut self, counters: &PortCounters, count: usize) {
+        if std::mem::take(&mut self.outlet.has_queues) {
+            self.outlet.queues.fill(0);
+        }
         // The common case, without a branch for each packet: all went out once.
         let other = self.outputs[..count].iter().fold(0, |other, outputs| other | (outputs ^ 1));
         if other == 0 {
@@ -123,61 +160,146 @@ impl Egress {
     }
 }
 
-/// Sends a list through its port and empties it: what the port does not take is dropped and counted there.
-fn send(context: Context, batch: &PacketBatch, port: PortId, list: &mut TxList, part: &mut TxList) {
-    let Some(port) = context.snapshot.port(port) else {
-        // A snapshot whose bridge names a port that it does not have.
-        context.ingress.dropped(DropReason::NoSuchPort, list.len() as u64);
-        list.clear();
-        return;
-    };
-    let counters = &port.counters[context.lane];
-    match port.tx.active_count() {
-        0 | 1 => transmit(port, counters, port.tx.choose(0), batch, list),
-        _ => spread(port, counters, batch, list, part),
-    }
-    list.clear();
+/// The way out: what sending a list needs and finds out.
+struct Outlet {
+    /// The part of a list that goes to one queue of several.
+    part: TxList,
+    /// OpenFlow's number of the queue for each packet, where somebody set one.
+    queues: [u32; BATCH],
+    has_queues: bool,
+    /// Some list is not empty after its port got it.
+    left: bool,
+    /// The shared port that most of the batch was for, as far as lists were sent, and how many packets that is.
+    shared: Option<(Shared, usize)>,
 }
 
-fn transmit(port: &PortEntry, counters: &PortCounters, slot: Option<usize>, batch: &PacketBatch, list: &mut TxList) {
-    let sent = slot.and_then(|slot| {
-        port.tx.with(slot, |queue| {
-            let sent = queue.tx_batch(batch, list);
-            queue.flush();
-            sent
-        })
-    });
-    if let Some(sent @ 1..) = sent {
-        counters.sent(sent as u64, list.sent_bytes());
-    }
-    if list.tally.total() > 0 {
-        counters.add_tally(&list.tally);
-    }
-    if !list.is_empty() {
-        let reason = if sent.is_some() { DropReason::TxFull } else { DropReason::TxDown };
-        counters.dropped(reason, list.len() as u64);
-    }
-}
-
-/// Several queues: each flow keeps to one of them, so its packets stay in order.
-fn spread(port: &PortEntry, counters: &PortCounters, batch: &PacketBatch, list: &TxList, part: &mut TxList) {
-    let mut slots = [None; BATCH];
-    let ids = list.ids();
-    for (slot, &id) in slots.iter_mut().zip(ids) {
-        *slot = port.tx.choose(rss_hash(&batch.packets()[usize::from(id)]));
-    }
-    let mut done = 0u32;
-    for first in 0..ids.len() {
-        if done & 1 << first != 0 {
-            continue;
+impl Outlet {
+    /// Sends a list through its port. What the port does not take stays in the list when it may take it in a moment, and
+    /// is dropped and counted when not, or when this is the `last` try.
+    fn send(&mut self, context: Context, batch: &PacketBatch, port: PortId, list: &mut TxList, last: bool) {
+        let Some(port) = context.snapshot.port(port) else {
+            // A snapshot whose bridge names a port that it does not have.
+            context.ingress.dropped(DropReason::NoSuchPort, list.len() as u64);
+            list.clear();
+            return;
+        };
+        let by_queue = self.has_queues && port.egress.as_ref().is_some_and(|egress| egress.has_queues());
+        if port.tx.active_count() <= 1 && !by_queue {
+            self.transmit(context, batch, port, port.tx.choose(0), 0, list, last);
+        } else {
+            self.spread(context, batch, port, by_queue, list, last);
         }
-        for nth in first..ids.len() {
-            if slots[nth] == slots[first] {
-                part.push(usize::from(ids[nth]));
-                done |= 1 << nth;
+        self.left |= !list.is_empty();
+    }
+
+    /// Several queues: each flow keeps to one of them, so its packets stay in order.
+    fn spread(
+        &mut self,
+        context: Context,
+        batch: &PacketBatch,
+        port: &PortEntry,
+        by_queue: bool,
+        list: &mut TxList,
+        last: bool,
+    ) {
+        let mut ways = [(None, 0); BATCH];
+        let (mut ids, count) = ([0; BATCH], list.len());
+        ids[..count].copy_from_slice(list.ids());
+        list.clear();
+        for (way, &id) in ways.iter_mut().zip(&ids[..count]) {
+            let id = usize::from(id);
+            let slot = port.tx.choose(rss_hash(&batch.packets()[id]));
+            *way = (slot, if by_queue { self.queues[id] } else { 0 });
+        }
+        let mut part = std::mem::take(&mut self.part);
+        let mut done = 0u32;
+        for first in 0..count {
+            if done & 1 << first != 0 {
+                continue;
+            }
+            for nth in first..count {
+                if ways[nth] == ways[first] {
+                    part.push(usize::from(ids[nth]));
+                    done |= 1 << nth;
+                }
+            }
+            let (slot, queue) = ways[first];
+            self.transmit(context, batch, port, slot, queue, &mut part, last);
+            part.ids().iter().for_each(|&id| _ = list.push(usize::from(id)));
+            part.clear();
+        }
+        self.part = part;
+    }
+
+    /// One list, one transmit queue, one QoS queue.
+    #[allow(clippy::too_many_arguments)] // Each of them is another thing.
+    #[inline]
+    fn transmit(
+        &mut self,
+        context: Context,
+        batch: &PacketBatch,
+        port: &PortEntry,
+        slot: Option<usize>,
+        queue: u32,
+        list: &mut TxList,
+        last: bool,
+    ) {
+        let counters = &port.counters[context.lane];
+        let (tried, mut room) = (list.len(), usize::MAX);
+        let sent = slot.and_then(|slot| {
+            port.tx.with(slot, |ring| {
+                let sent = ring.tx_batch(batch, list);
+                ring.flush();
+                if port.egress.is_some() {
+                    room = ring.room();
+                }
+                sent
+            })
+        });
+        if let Some(sent @ 1..) = sent {
+            counters.sent(sent as u64, list.sent_bytes());
+        }
+        if list.tally.total() > 0 {
+            counters.add_tally(&list.tally);
+        }
+        if let Some(egress) = &port.egress {
+            let sent = QueueTotals { packets: sent.unwrap_or(0) as u64, bytes: list.sent_bytes() };
+            self.charge(context, egress, Shared { port: port.id, queue }, tried, sent, room);
+        }
+        match sent {
+            _ if list.is_empty() => list.clear(),
+            // It took some and is full now: that may be over when the others have got theirs.
+            Some(1..) if !last => list.settle(),
+            _ => {
+                let reason = if sent.is_some() { DropReason::TxFull } else { DropReason::TxDown };
+                counters.dropped(reason, list.len() as u64);
+                if let Some(egress) = &port.egress {
+                    egress.missed(queue, list.len() as u64);
+                }
+                list.clear();
             }
         }
-        transmit(port, counters, slots[first], batch, part);
-        part.clear();
+    }
+
+    /// Tells a shared port what its sender got of it.
+    fn charge(
+        &mut self,
+        context: Context,
+        egress: &sched::Egress,
+        place: Shared,
+        tried: usize,
+        sent: QueueTotals,
+        room: usize,
+    ) {
+        let now = clock::cycles();
+        egress.saw_rest(room, now);
+        if sent.bytes > 0 {
+            egress.charge(place.queue, context.pool, sent, now);
+        }
+        match &mut self.shared {
+            Some((known, packets)) if *known == place => *packets += tried,
+            Some((_, packets)) if *packets >= tried => {}
+            shared => *shared = Some((place, tried)),
+        }
     }
 }

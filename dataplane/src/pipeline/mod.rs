@@ -52,6 +52,7 @@ use egress::{Context, Egress};
 use path::Paths;
 
 use crate::packet::{BATCH, DropReason, Packet, PacketBatch};
+use crate::sched::Shared;
 use crate::sys::clock;
 
 /// One worker's pipeline: its caches and its scratch space, nothing that outlives a batch but what was learned.
@@ -88,8 +89,9 @@ impl Pipeline {
         Arc::clone(&self.slow.upcaller.queue)
     }
 
-    /// Processes the batch that came in at `ingress`: every packet is sent or counted as dropped when this returns.
-    pub fn process(&mut self, batch: &mut PacketBatch, snapshot: &Snapshot, ingress: &PortEntry) {
+    /// Processes the batch that came in at `ingress`: every packet is sent or counted as dropped when this returns. Returns how
+    /// many bytes came in.
+    pub fn process(&mut self, batch: &mut PacketBatch, snapshot: &Snapshot, ingress: &PortEntry) -> usize {
         let counters = &ingress.counters[self.lane];
         let count = batch.len();
         let bytes: usize = batch.packets().iter().map(Packet::len).sum();
@@ -100,13 +102,13 @@ impl Pipeline {
         self.classifier.lookups = Lookups::default();
         let Some(bridge) = snapshot.bridge(ingress.bridge) else {
             counters.dropped(DropReason::NoRule, count as u64);
-            return;
+            return bytes;
         };
         if ingress.flags.no_recv {
             counters.dropped(DropReason::PortConfig, count as u64);
-            return;
+            return bytes;
         }
-        let context = Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms(), ingress: counters };
+        let context = self.context(snapshot, ingress);
         let mut verdicts = [Verdict::UNKNOWN; BATCH];
         self.classifier.classify(bridge, ingress, batch, self.lane, &mut verdicts);
         let (paths, keys, budget) = self.classifier.found(ingress.bridge);
@@ -121,6 +123,18 @@ impl Pipeline {
         }
         self.egress.flush(context, batch);
         self.egress.settle(counters, count);
+        bytes
+    }
+
+    fn context<'a>(&self, snapshot: &'a Snapshot, ingress: &'a PortEntry) -> Context<'a> {
+        let (counters, pool) = (&ingress.counters[self.lane], &*ingress.pool);
+        Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms(), ingress: counters, pool }
+    }
+
+    /// The shared port to which most packets of the last batch went, if there is one; asked once.
+    #[inline(always)]
+    pub fn take_shared(&mut self, count: usize) -> Option<Shared> {
+        self.egress.take_shared(count)
     }
 
     /// Sends a packet of control's own, the only one of `batch`, as if it had come in at `ingress`. It counts as one more copy
@@ -128,13 +142,14 @@ impl Pipeline {
     pub fn inject(&mut self, batch: &mut PacketBatch, snapshot: &Snapshot, ingress: &PortEntry, packet: &PacketOut) {
         let counters = &ingress.counters[self.lane];
         let Some(bridge) = snapshot.bridge(ingress.bridge) else { return };
-        let context = Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms(), ingress: counters };
+        let context = self.context(snapshot, ingress);
         let (_, keys, _) = self.classifier.found(ingress.bridge);
         let (egress, pairs, slow) = (&mut self.egress, &mut self.pairs, &mut self.slow);
         let (origin, budget) = (Some(ingress.id).filter(|&id| id != NOWHERE), classify::WALK_BUDGET);
         let mut burst = Burst { context, bridge, ingress, batch, egress, pairs, origin, keys, budget, slow };
         live::inject(&mut burst, packet);
         self.egress.flush(context, batch);
+        self.egress.take_shared(1);
         counters.copied(1);
         self.egress.settle(counters, 1);
     }

@@ -36,6 +36,8 @@ pub(super) enum Step {
     Flood { from: u32, all: bool },
     /// As a learning switch would, come in at the port with this number.
     Normal { from: u32 },
+    /// What is output from here on leaves through the port's queue with this number; 0 when none was set.
+    Queue(u32),
     /// A group is counted.
     Group(u32),
     /// A bucket of a group is counted, by its place.
@@ -76,8 +78,12 @@ pub(super) fn close(steps: &mut Vec<Step>, save: usize) {
 
 /// The list is complete: what nobody looks at any more is not restored.
 pub(super) fn finish(steps: &mut Vec<Step>) {
-    while let Some(&Step::Restore { save }) = steps.last() {
-        steps[save as usize] = Step::Nothing;
+    loop {
+        match steps.last() {
+            Some(&Step::Restore { save }) => steps[save as usize] = Step::Nothing,
+            Some(Step::Queue(_)) => {}
+            _ => break,
+        }
         steps.pop();
     }
     steps.retain({

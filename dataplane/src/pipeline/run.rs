@@ -63,6 +63,7 @@ impl<'r, 'b> Run<'r, 'b> {
             Step::Output(port) => act::send_all(self.burst, port, self.alive, &self.ids),
             Step::Flood { from, all } => act::flood(self.burst, from, all, self.alive, &self.ids),
             Step::Normal { from } => self.normal(from, last),
+            Step::Queue(queue) => act::set_queue(self.burst, queue, self.alive, &self.ids),
             Step::Group(id) => self.count_group(id, None),
             Step::Bucket { group, bucket } => self.count_group(group, Some(bucket)),
             Step::Meter(id) => self.meter(id),

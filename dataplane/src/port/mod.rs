@@ -62,6 +62,12 @@ pub trait TxQueue: Send {
     /// Publishes what was sent and notifies the peer once.
     fn flush(&mut self);
 
+    /// Frames that it takes now, for a queue for which senders are to wait when it is full (a NIC's). Not so a guest's: its
+    /// senders have others to talk to.
+    fn room(&mut self) -> usize {
+        usize::MAX
+    }
+
     /// Hands the queue back as what it is, to whoever opened it.
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
 }

@@ -70,6 +70,13 @@ impl TxQueues {
         slot.as_mut().map(|queue| send(queue.as_mut()))
     }
 
+    /// Frames that each of the queues takes now; without limit when there is none: nobody waits for it.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let rooms = self.slots.iter().filter_map(|slot| lock(slot).as_mut().map(|queue| queue.room()));
+        rooms.min().unwrap_or(usize::MAX)
+    }
+
     fn republish(&self) {
         let mut count = 0;
         for (index, slot) in self.slots.iter().enumerate() {

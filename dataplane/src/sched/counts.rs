@@ -1,15 +1,13 @@
-//! What went through a port's queues. Every worker that sends there adds to the same words.
+//! What went through a port's queue. Every worker that sends there adds to the same words.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::EgressSpec;
 use crate::sys::clock::coarse_ms;
 
 /// A queue's counters.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Count {
+pub(super) struct Count {
     packets: AtomicU64,
     bytes: AtomicU64,
     errors: AtomicU64,
@@ -31,43 +29,25 @@ pub struct QueueCounts {
     pub since_ms: u64,
 }
 
-/// The counters of a port's queues. Packets for a queue that is not there are in the first one.
-#[derive(Debug, Default)]
-pub struct AllCounts(Vec<(u32, Arc<Count>)>);
-
-impl AllCounts {
-    /// Counters for these queues; those that were there before count on.
-    #[must_use]
-    pub fn new(spec: &EgressSpec, before: Option<&Self>) -> Self {
-        let kept = |id| before?.0.iter().find(|(known, _)| *known == id).map(|(_, count)| Arc::clone(count));
-        let new = || {
-            let zero = AtomicU64::default;
-            Arc::new(Count { packets: zero(), bytes: zero(), errors: zero(), since_ms: coarse_ms() })
-        };
-        Self(spec.queues.iter().map(|queue| (queue.id, kept(queue.id).unwrap_or_else(new))).collect())
+impl Count {
+    pub fn new() -> Self {
+        let zero = AtomicU64::default;
+        Self { packets: zero(), bytes: zero(), errors: zero(), since_ms: coarse_ms() }
     }
 
-    /// Counts what was sent through the queue in this place of the specification, and what the port did not take.
     #[inline]
-    pub fn sent(&self, place: usize, packets: u64, bytes: u64, errors: u64) {
-        let Some((_, count)) = self.0.get(place) else { return };
-        count.packets.fetch_add(packets, Relaxed);
-        count.bytes.fetch_add(bytes, Relaxed);
-        if errors > 0 {
-            count.errors.fetch_add(errors, Relaxed);
-        }
+    pub fn sent(&self, packets: u64, bytes: u64) {
+        self.packets.fetch_add(packets, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// What all of them counted.
-    #[must_use]
-    pub fn totals(&self) -> Vec<QueueCounts> {
-        let totals = |(id, count): &(u32, Arc<Count>)| QueueCounts {
-            id: *id,
-            packets: count.packets.load(Relaxed),
-            bytes: count.bytes.load(Relaxed),
-            errors: count.errors.load(Relaxed),
-            since_ms: count.since_ms,
-        };
-        self.0.iter().map(totals).collect()
+    pub fn missed(&self, packets: u64) {
+        self.errors.fetch_add(packets, Relaxed);
+    }
+
+    pub fn read(&self, id: u32) -> QueueCounts {
+        let Self { packets, bytes, errors, since_ms } = self;
+        let [packets, bytes, errors] = [packets, bytes, errors].map(|word| word.load(Relaxed));
+        QueueCounts { id, packets, bytes, errors, since_ms: *since_ms }
     }
 }

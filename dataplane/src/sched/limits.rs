@@ -1,4 +1,4 @@
-//! The rates of one port.
+//! The rates of one port, or of all ports of a pool.
 
 use super::Bucket;
 use crate::packet::{BATCH, PacketBatch};
@@ -54,13 +54,15 @@ pub struct Limits {
     police_packets: Option<Bucket>,
 }
 
-/// What may be pulled from a port's ring now.
+/// What may be pulled from a ring now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pull {
     /// At most so many packets, at least one.
     Packets(usize),
     /// Nothing before this time (`sys::clock::cycles`).
     NotBefore(u64),
+    /// Nothing in this pass: others go first.
+    Later,
 }
 
 impl Limits {
@@ -70,7 +72,7 @@ impl Limits {
         Self::with_clock(rates, clock::cycles_per_second())
     }
 
-    fn with_clock(rates: Rates, second: u64) -> Self {
+    pub(super) fn with_clock(rates: Rates, second: u64) -> Self {
         let bucket = |rate: Option<Rate>| rate.map(|rate| Bucket::new(rate.per_second, rate.burst, second));
         Self {
             rates,
@@ -159,6 +161,7 @@ mod tests {
         let mut now = SECOND;
         while now < 11 * SECOND {
             match limits.pull(now, mean) {
+                Pull::Later => panic!("a rate knows when"),
                 Pull::NotBefore(time) => now = now.max(time).next_multiple_of(step),
                 Pull::Packets(most) => {
                     fill(&mut batch, ring.by_ref(), most);

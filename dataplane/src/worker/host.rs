@@ -7,10 +7,11 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::attachment::Attachment;
 use super::balance::{self, Move, Plan};
 use super::idle::IdlePolicy;
 use super::placement::{Pin, Placement, QueuePlacement, WorkerPlacement};
-use super::run::{Attachment, Command, Injection, Mailbox, Worker};
+use super::run::{Command, Injection, Mailbox, Worker};
 use super::stats::{QueueCounters, WorkerCounters, WorkerTotals};
 use super::switchboard::Switchboard;
 use crate::flow::{Field, Mask};
@@ -358,16 +359,7 @@ impl QueueHost for Workers {
         let counters = Arc::new(QueueCounters::default());
         let mut placement = self.lock_placement();
         let Some(worker) = placement.place((port, index), Arc::clone(&counters)) else { return };
-        self.mailboxes[worker].send(Command::Attach(Attachment {
-            port,
-            index,
-            queue,
-            counters,
-            empty_passes: 0,
-            held_until: 0,
-            waits_until: 0,
-            mean_len: 0,
-        }));
+        self.mailboxes[worker].send(Command::Attach(Attachment::new(port, index, queue, counters)));
     }
 
     /// Out of the table first: from then on nobody moves the queue, and the lock need not be held until it comes.

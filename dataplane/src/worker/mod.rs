@@ -3,6 +3,7 @@
 //! Trust: a worker calls code that reads foreign memory but reads none itself. Neighbours: control starts
 //! [`Workers`], publishes snapshots and reads statistics; ports hand queues over through [`crate::port::QueueHost`].
 
+mod attachment;
 mod balance;
 mod host;
 mod idle;

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut, Range};
 
-use super::run::Attachment;
+use super::attachment::Attachment;
 use crate::port::PortId;
 
 /// A queue that was empty in this many passes is quiet.

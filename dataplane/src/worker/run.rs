@@ -8,22 +8,17 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::attachment::{Admission, Attachment};
 use super::idle::Sleeper;
 use super::roster::Roster;
-use super::stats::{QueueCounters, WorkerCounters};
+use super::stats::WorkerCounters;
 use super::switchboard::Switchboard;
-use crate::packet::{DropReason, Packet, PacketBatch};
+use crate::packet::PacketBatch;
 use crate::pipeline::{FlowCache, PacketOut, Pipeline, PortEntry, Snapshot, Upcalls};
 use crate::port::{PortId, RxQueue};
-use crate::sched::{Limits, Pull};
+use crate::sched::Turns;
 use crate::sys::clock;
 use crate::sys::event::EventFd;
-
-/// Walks through the tables for one port take at most one part in so many of the time that others want: whoever sends ever
-/// new flows waits, in his own ring, until the others had theirs. When nobody else wants the time, he waits for nobody.
-const WALK_SHARE: u64 = 16;
-/// A single batch is charged no more cycles than this: the clock runs on while the host has taken the CPU away.
-const WALK_CHARGE_MAX: u64 = 1 << 19;
 
 /// What control and ports ask of a worker; served between two passes.
 pub(super) enum Command {
@@ -44,23 +39,6 @@ pub(super) struct Injection {
     /// Where rules believe that it came in, and where it is counted.
     pub(super) ingress: Arc<PortEntry>,
     pub(super) packet: PacketOut,
-}
-
-/// A receive queue and whose it is.
-pub(super) struct Attachment {
-    pub(super) port: PortId,
-    pub(super) index: u16,
-    pub(super) queue: Box<dyn RxQueue>,
-    pub(super) counters: Arc<QueueCounters>,
-    /// Looks since it last had something; see `roster`.
-    pub(super) empty_passes: u32,
-    /// When the worker has been busy for so many cycles in all, this queue is served again; see [`WALK_SHARE`]. While no
-    /// worker has the queue: for how many more.
-    pub(super) held_until: u64,
-    /// Cycles of the clock before which its rate allows nothing.
-    pub(super) waits_until: u64,
-    /// Bytes of its frames, on average over the last bursts; known while it has a rate.
-    pub(super) mean_len: usize,
 }
 
 /// What a worker shares with those who talk to it.
@@ -91,35 +69,6 @@ impl Mailbox {
     }
 }
 
-/// Limits the batch to what the port's rate allows now; false when that is nothing.
-#[cold]
-fn may_pull(limits: &Limits, queue: &mut Attachment, batch: &mut PacketBatch) -> bool {
-    let now = clock::cycles();
-    if queue.waits_until > now {
-        return false;
-    }
-    match limits.pull(now, queue.mean_len) {
-        Pull::Packets(count) => {
-            batch.limit(count);
-            true
-        }
-        Pull::NotBefore(time) => {
-            queue.waits_until = time;
-            false
-        }
-    }
-}
-
-/// Counts the batch against the port's rates; returns how many packets are left of it.
-#[cold]
-fn admit(limits: &Limits, queue: &mut Attachment, batch: &mut PacketBatch) -> usize {
-    let bytes: usize = batch.packets().iter().map(Packet::len).sum();
-    queue.mean_len = (queue.mean_len * 7 + bytes / batch.len().max(1)) / 8;
-    let too_many = limits.admit(clock::cycles(), batch);
-    batch.drop_last(too_many, DropReason::Policed);
-    batch.len()
-}
-
 /// See the module. Needs no thread: tests call [`Worker::poll_once`] directly.
 pub struct Worker {
     number: usize,
@@ -131,10 +80,10 @@ pub struct Worker {
     mailbox: Arc<Mailbox>,
     commands: Receiver<Command>,
     sleeper: Sleeper,
-    /// Cycles of all passes that found packets; jumps ahead when a queue that is held back is let go early.
-    busy: u64,
-    /// A queue was held back in this pass.
-    held: bool,
+    /// Whose turn it is.
+    turns: Turns,
+    /// Some queue brought a whole batch in this pass, and probably has more.
+    full: bool,
     stopped: bool,
 }
 
@@ -155,8 +104,8 @@ impl Worker {
             board,
             mailbox,
             commands,
-            busy: 0,
-            held: false,
+            turns: Turns::default(),
+            full: false,
             stopped: false,
         })
     }
@@ -178,8 +127,8 @@ impl Worker {
         }
         let start = clock::cycles();
         let mut received = self.pass();
-        if received == 0 && std::mem::take(&mut self.held) {
-            self.release();
+        // Nobody whose turn it is has more: the others have theirs, and when nobody had anything, now.
+        if !std::mem::take(&mut self.full) && self.turns.next_round() && received == 0 {
             received = self.pass();
         }
         self.account(received, clock::cycles().saturating_sub(start));
@@ -209,23 +158,23 @@ impl Worker {
     #[inline]
     fn serve(&mut self, index: usize) -> Option<usize> {
         let attachment = &mut self.queues[index];
-        if attachment.held_until > self.busy {
-            self.held = true;
-            return None;
-        }
         // A queue may be attached before its port is published: it waits.
         let ingress = self.snapshot.port(attachment.port)?;
-        let limits = ingress.limits.as_deref();
-        match limits {
-            Some(limits) if !may_pull(limits, attachment, &mut self.batch) => return None,
-            Some(_) => {}
-            // The rate that it waited for may be gone: it is armed like any other again.
-            None => attachment.waits_until = 0,
+        if !self.turns.has_turn(&ingress.pool) {
+            return None;
         }
+        let admission = attachment.admission(ingress, &self.snapshot);
+        match admission {
+            Admission::Free => {}
+            Admission::Packets(most) => self.batch.limit(most),
+            Admission::Refused => return None,
+        }
+        let is_limited = admission != Admission::Free;
         let start = clock::cycles();
         let mut received = attachment.queue.rx_batch(&mut self.batch);
-        if let (Some(limits), 1..) = (limits, received) {
-            received = admit(limits, attachment, &mut self.batch);
+        self.full |= self.batch.room() == 0;
+        if is_limited {
+            received = attachment.admit(ingress, &self.snapshot, &mut self.batch);
         }
         if received == 0 && self.batch.tally.total() == 0 {
             attachment.counters.found_nothing();
@@ -233,7 +182,7 @@ impl Worker {
             self.batch.clear();
             return Some(0);
         }
-        self.pipeline.process(&mut self.batch, &self.snapshot, ingress);
+        let bytes = self.pipeline.process(&mut self.batch, &self.snapshot, ingress);
         let counters = &self.mailbox.counters;
         let lookups = self.pipeline.lookups();
         counters.batches.add(1);
@@ -241,25 +190,15 @@ impl Worker {
         counters.port_hits.add(lookups.port_hits);
         counters.cache_hits.add(lookups.cache_hits);
         counters.walks.add(lookups.walks);
+        counters.holds.add(u64::from(lookups.walks > 0));
         attachment.queue.finish();
-        attachment.counters.served(received, lookups, clock::cycles().saturating_sub(start));
+        attachment.learn(self.pipeline.take_shared(received), bytes, received, is_limited);
+        let cycles = clock::cycles().saturating_sub(start);
+        attachment.counters.served(received, lookups, cycles);
+        self.turns.charge(&ingress.pool, cycles, lookups.walk_cycles);
         let handled = received + self.batch.tally.total() as usize;
         self.batch.clear();
-        if lookups.walk_cycles > 0 {
-            self.hold(index, lookups.walk_cycles);
-        }
         Some(handled)
-    }
-
-    /// Holds back all queues of the port that caused walks, until others had their part.
-    #[cold]
-    fn hold(&mut self, index: usize, walk_cycles: u64) {
-        self.mailbox.counters.holds.add(1);
-        let port = self.queues[index].port;
-        let until = self.busy + walk_cycles.min(WALK_CHARGE_MAX) * WALK_SHARE;
-        for queue in self.queues.iter_mut().filter(|queue| queue.port == port) {
-            queue.held_until = queue.held_until.max(until);
-        }
     }
 
     fn account(&mut self, received: usize, cycles: u64) {
@@ -267,17 +206,9 @@ impl Worker {
         counters.passes.add(1);
         if received > 0 {
             counters.busy_cycles.add(cycles);
-            self.busy += cycles;
             return;
         }
         counters.idle_cycles.add(cycles);
-    }
-
-    /// Nobody else has anything: the queue that would be served first is served now.
-    #[cold]
-    fn release(&mut self) {
-        let waiting = self.queues.iter().map(|queue| queue.held_until).filter(|&until| until > self.busy);
-        self.busy = waiting.min().unwrap_or(self.busy);
     }
 
     #[cold]
@@ -316,7 +247,6 @@ impl Worker {
 
     fn attach(&mut self, mut attachment: Attachment) {
         attachment.queue.disarm();
-        attachment.held_until += self.busy;
         if let Some(fd) = attachment.queue.event_fd()
             && let Err(error) = self.sleeper.watch(fd)
         {
@@ -325,13 +255,12 @@ impl Worker {
         self.queues.add(attachment);
     }
 
-    /// What the queue has learned goes with it; how long it is held back, in time of this worker, as what is left.
+    /// What the queue has learned goes with it.
     fn detach(&mut self, port: PortId, index: u16) -> Option<Attachment> {
-        let mut attachment = self.queues.remove(port, index)?;
+        let attachment = self.queues.remove(port, index)?;
         if let Some(fd) = attachment.queue.event_fd() {
             self.sleeper.forget(fd);
         }
-        attachment.held_until = attachment.held_until.saturating_sub(self.busy);
         Some(attachment)
     }
 

@@ -17,6 +17,7 @@ use ringswitch_dataplane::pipeline::{
     VlanMode, Wanted,
 };
 use ringswitch_dataplane::port::{PortId, QueueHost, RxQueue, TxQueue, TxQueues};
+use ringswitch_dataplane::sched::{Pool, PoolId, PoolSpec};
 use ringswitch_dataplane::worker::{Worker, Workers};
 
 type Wire = Arc<Mutex<VecDeque<Vec<u8>>>>;
@@ -122,7 +123,7 @@ impl TestSwitch {
                 counters: Arc::new([PortCounters::default()]),
                 vlan,
                 limits: None,
-                pool: Default::default(),
+                pool: Arc::new(Pool::new(PoolId(id.0), PoolSpec::default())),
                 egress: None,
                 flags: PortFlags::default(),
             });

@@ -113,6 +113,16 @@ impl XskTx {
         }
     }
 
+    /// How many frames are free, after a look at what was sent meanwhile.
+    pub fn room(&mut self) -> usize {
+        if self.staged.is_empty() {
+            self.reap();
+        } else {
+            self.flush();
+        }
+        self.free.len()
+    }
+
     /// Publishes what is staged and has the kernel send it.
     #[inline]
     pub fn flush(&mut self) {

@@ -40,11 +40,18 @@ impl<'a> Walk<'a, '_> {
             Action::All => self.output(port::ALL, outer),
             Action::Local => self.output(port::LOCAL, outer),
             Action::Normal => self.output(port::NORMAL, outer),
-            Action::Enqueue { port, .. } => self.output(*port, outer),
+            Action::Enqueue { port, queue } => {
+                let before = self.queue;
+                self.set_queue(*queue)?;
+                self.output(*port, outer)?;
+                self.set_queue(before)
+            }
             Action::Controller(controller) => self.controller(controller, outer),
             Action::Group(id) => self.group(*id, outer),
             Action::Meter(id) => self.step(Step::Meter(*id)),
-            Action::SetQueue(_) | Action::PopQueue | Action::Note(_) | Action::Conjunction { .. } => Ok(()),
+            Action::SetQueue(queue) => self.set_queue(*queue),
+            Action::PopQueue => self.set_queue(0),
+            Action::Note(_) | Action::Conjunction { .. } => Ok(()),
             Action::Resubmit { port, table } => self.resubmit(*port, *table, outer),
             Action::Clone(actions) => self.clone_of(actions),
             Action::Learn(learn) => {

@@ -131,6 +131,8 @@ pub(super) struct Walk<'a, 's> {
     pub budget: &'s mut u32,
     /// What a packet-in says when its action does not.
     pub reason: u8,
+    /// Of ports: the queue that packets leave through.
+    queue: u32,
     /// Fields of the frame that the key does not know any more.
     stale: bool,
     depth: u32,
@@ -165,10 +167,10 @@ impl<'a, 's> Walk<'a, 's> {
     ) -> Self {
         room.stack.clear();
         let state = State { key, table: 0, rule: None, set: ActionSet::default() };
-        let (depth, turns, steps, requests) = (0, 0, 0, 0);
+        let (queue, depth, turns, steps, requests) = (0, 0, 0, 0, 0);
         let (stale, exit, paused) = (false, false, false);
         let reason = reason::ACTION;
-        Self { bridge, sink, room, state, budget, reason, stale, depth, turns, steps, requests, exit, paused }
+        Self { bridge, sink, room, state, budget, reason, queue, stale, depth, turns, steps, requests, exit, paused }
     }
 
     /// From table 0 on, to the end.
@@ -263,6 +265,14 @@ impl<'a, 's> Walk<'a, 's> {
         Ok(())
     }
 
+    fn set_queue(&mut self, queue: u32) -> Result<(), Stop> {
+        if self.queue == queue {
+            return Ok(());
+        }
+        self.queue = queue;
+        self.step(Step::Queue(queue))
+    }
+
     fn request(&mut self, request: Request<'a>, outer: &Outer<'a, '_>) -> Result<(), Stop> {
         self.steps += 1;
         if self.steps > MAX_STEPS / 2 {
@@ -275,13 +285,14 @@ impl<'a, 's> Walk<'a, 's> {
 
     /// What `inner` does is done to a copy: afterwards the packet and all that is known of it are what they were before.
     fn on_copy(&mut self, inner: impl FnOnce(&mut Self) -> Result<(), Stop>) -> Result<(), Stop> {
-        let (key, stale, set) = (self.state.key, self.stale, self.state.set.clone());
+        let (key, stale, queue, set) = (self.state.key, self.stale, self.queue, self.state.set.clone());
         let stack = self.room.stack.len();
         let save = self.sink.save();
         self.steps += 2;
         inner(self)?;
         self.sink.close(save);
         (self.state.key, self.stale, self.state.set) = (key, stale, set);
+        self.set_queue(queue)?;
         // What was pushed is gone; what was popped below is not asked for by anybody who writes clones.
         self.room.stack.truncate(stack);
         self.exit = self.paused;

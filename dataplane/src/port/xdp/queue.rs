@@ -291,6 +291,10 @@ impl TxQueue for XdpTx {
         self.xsk.flush();
     }
 
+    fn room(&mut self) -> usize {
+        self.xsk.room()
+    }
+
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
     }
