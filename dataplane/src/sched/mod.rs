@@ -30,5 +30,5 @@ pub use counts::QueueCounts;
 pub use egress::{Egress, EgressSpec, QueueSpec, QueueTotals};
 pub use habit::{Habit, Shared};
 pub use limits::{Limits, Pull, Rate, Rates};
-pub use pool::{DEFAULT_WEIGHT, Pool, PoolId, PoolSpec};
+pub use pool::{DEFAULT_WEIGHT, MAX_POOLS, Pool, PoolId, PoolSpec};
 pub use turns::Turns;

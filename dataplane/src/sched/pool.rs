@@ -7,15 +7,19 @@ use super::{Bucket, Limits, Rates};
 use crate::port::MAX_PORTS;
 use crate::sys::clock;
 
-/// A pool's place in the switch: dense, from 0, below [`MAX_PORTS`], reused after the pool is gone.
+/// A pool's place in the switch, below [`MAX_POOLS`], reused after the pool is gone. A port that is a pool of its own has its
+/// port's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PoolId(pub u16);
 
 /// The weight of a pool that was given none.
 pub const DEFAULT_WEIGHT: u32 = 100;
 
-/// Places in tables by pool: one for each port there may be, and one for what is nobody's.
-pub(super) const POOLS: usize = MAX_PORTS + 1;
+/// Most pools there can be: each port by itself, and those that were made of ports.
+pub const MAX_POOLS: usize = 2 * MAX_PORTS;
+
+/// Places in tables by pool: one for each, and one for what is nobody's.
+pub(super) const POOLS: usize = MAX_POOLS + 1;
 
 /// What something that was served adds to the virtual time of who got it: its amount divided by a weight, with 32 bits behind
 /// the point. Wide enough never to overflow.

@@ -15,7 +15,7 @@ use super::stats::WorkerCounters;
 use super::switchboard::Switchboard;
 use crate::packet::PacketBatch;
 use crate::pipeline::{FlowCache, PacketOut, Pipeline, PortEntry, Snapshot, Upcalls};
-use crate::port::{PortId, RxQueue};
+use crate::port::PortId;
 use crate::sched::Turns;
 use crate::sys::clock;
 use crate::sys::event::EventFd;
