@@ -233,15 +233,15 @@ impl Bench {
 #[test]
 fn queues_move_thousands_of_times_under_traffic() {
     let bench = Bench::new(1);
-    for turn in 0..2000 {
+    for turn in 0..1200 {
         assert!(bench.move_over(turn % SENDERS as u16), "turn {turn}");
     }
     (0..SENDERS).for_each(|port| bench.flows(port, 100));
     let queues = bench.workers.queues();
-    assert!(queues.iter().all(|queue| queue.moves == 500), "{queues:?}");
+    assert!(queues.iter().all(|queue| queue.moves == 300), "{queues:?}");
     let workers = bench.workers.stats();
-    assert_eq!(workers.iter().map(|worker| worker.moved_in).sum::<u64>(), 2000);
-    assert_eq!(workers.iter().map(|worker| worker.moved_out).sum::<u64>(), 2000);
+    assert_eq!(workers.iter().map(|worker| worker.moved_in).sum::<u64>(), 1200);
+    assert_eq!(workers.iter().map(|worker| worker.moved_out).sum::<u64>(), 1200);
     bench.assert_all_arrived();
 }
 
@@ -270,7 +270,9 @@ fn sessions_take_queues_back_while_they_are_moved() {
             .map(|port| {
                 let bench = &bench;
                 scope.spawn(move || {
-                    for turn in 0..500 {
+                    for turn in 0..1000 {
+                        // So that it is there to be moved when it is taken back.
+                        thread::sleep(Duration::from_micros(turn % 8 * 20));
                         let queue = bench.workers.detach_rx(PortId(port), 0);
                         let queue = queue.unwrap_or_else(|| panic!("port {port}, turn {turn}: nobody has the queue"));
                         bench.workers.attach_rx(PortId(port), 0, queue);
@@ -281,7 +283,7 @@ fn sessions_take_queues_back_while_they_are_moved() {
         let mover = scope.spawn(|| {
             let mut moved = 0;
             while !done.load(Ordering::SeqCst) {
-                moved += (0..SENDERS as u16).filter(|&port| bench.move_over(port)).count();
+                moved += [0, 1].into_iter().filter(|&port| bench.move_over(port)).count();
             }
             moved
         });
@@ -301,7 +303,7 @@ fn pins_take_effect_under_traffic_and_isolate() {
     let bench = Bench::new(1);
     let pin = |port: u16, worker| Pin { port: PortId(port), index: 0, worker };
     let on = || bench.workers.queues().iter().map(|queue| queue.worker).collect::<Vec<_>>();
-    for worker in [0, 1].repeat(50) {
+    for worker in [0, 1].repeat(30) {
         bench.workers.set_pins(&[pin(2, worker), pin(9, worker)], true);
         assert_eq!(on(), [1 - worker, 1 - worker, worker, 1 - worker]);
         assert!(bench.workers.set_pins(&[pin(2, worker), pin(9, worker)], true).is_empty(), "nothing changed");

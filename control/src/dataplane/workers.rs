@@ -86,7 +86,6 @@ fn carry_out(workers: &Workers, plan: &Plan, name: impl Fn(PortId) -> String) ->
 
 /// Evens out the load, or only tells how.
 pub fn rebalance(workers: &Workers, dry_run: bool, name: impl Fn(PortId) -> String) -> RebalanceReport {
-    workers.sample();
     let plan = workers.plan(usize::MAX);
     let moves = if dry_run || plan.moves.is_empty() { plan.moves.clone() } else { carry_out(workers, &plan, &name) };
     let load = |worker: usize| WorkerLoad {
