@@ -54,7 +54,7 @@ struct table {
 	__uint(max_entries, 1);
 	__type(key, struct destination);
 	__type(value, __u32);
-};
+} no_table SEC(".maps"); /* an example of one: for a mere declaration clang describes only its name */
 
 /*
  * Which destination belongs to which slot. A table is complete before it is put here and never changed after: a change is

@@ -194,6 +194,8 @@ pub struct XdpStatus {
     pub counters: XskCounters,
     /// How the pools are sorted, in the order in which they were named.
     pub pools: Vec<PoolSorting>,
+    /// They are, and not only about to be.
+    pub is_sorted: bool,
 }
 
 /// An open AF_XDP port. Dropping it closes it.
@@ -336,6 +338,7 @@ impl Link {
             mtu: self.mtu.load(Ordering::Relaxed),
             counters,
             pools: self.sockets.as_ref().map_or_else(|| self.unsorted(), Sockets::pools),
+            is_sorted: self.sockets.as_ref().is_some_and(|sockets| sockets.is_sorted(&self.pools)),
         }
     }
 

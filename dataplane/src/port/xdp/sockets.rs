@@ -98,6 +98,11 @@ impl Sockets {
         both.is_none_or(|(sorting, program)| sorting.advance(program, choice, pools))
     }
 
+    /// No change is under way or to come.
+    pub fn is_sorted(&self, pools: &[SortPool]) -> bool {
+        self.sorting.as_ref().is_some_and(|sorting| sorting.is_sorted(pools))
+    }
+
     /// How pools are sorted.
     pub fn pools(&self) -> Vec<PoolSorting> {
         self.sorting.as_ref().map_or_else(Vec::new, Sorting::status)

@@ -296,6 +296,11 @@ impl Sorting {
         Some(result)
     }
 
+    /// No change is under way, and these are the pools.
+    pub fn is_sorted(&self, pools: &[SortPool]) -> bool {
+        self.change.is_none() && self.pools.iter().map(|sorted| &sorted.pool).eq(pools)
+    }
+
     /// For operators, in the order in which the pools were named.
     pub fn status(&self) -> Vec<PoolSorting> {
         self.pools.iter().map(|sorted| self.describe(sorted)).collect()
