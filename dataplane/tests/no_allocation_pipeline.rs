@@ -13,9 +13,11 @@ use ringswitch_dataplane::flow::{
 };
 use ringswitch_dataplane::packet::{BATCH, PacketBatch, PortCounters, TxList};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, PortFlags, Program, Snapshot, TableStats, VlanMode,
+    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, PortFlags, Program, Snapshot, SortTable, SortedPool,
+    TableStats, VlanMode, Wanted,
 };
 use ringswitch_dataplane::port::{PortId, TxQueue, TxQueues};
+use ringswitch_dataplane::sched::PoolId;
 
 /// Counts what this thread allocates.
 struct Counting;
@@ -130,6 +132,49 @@ fn paths_and_walks_allocate_nothing() {
         }
         assert_eq!(allocated, 0, "live: {live}");
     }
+}
+
+#[test]
+fn sorted_frames_allocate_nothing_also_after_rules_changed() {
+    let ports: Vec<_> = (0..3).map(|id| Some(port(id))).collect();
+    let bridge_ports = Arc::new(BridgePorts::new(ports.iter().flatten().map(|port| &**port)));
+    let pool = Arc::new(SortedPool::new(PoolId(0), vec![PortId(1)], 1));
+    let wanted = Wanted { ingress: PortId(0), mac: [2, 0, 0, 0, 0, 2], vlan: 0, pool: Arc::clone(&pool) };
+    let mut program = Program::default();
+    for line in [
+        "priority=9,dl_dst=02:00:00:00:00:02,actions=load:1->NXM_NX_REG0[],goto_table:1",
+        "priority=5,udp,tp_dst=0x2000,actions=output:3",
+        "table=1,reg0=1,actions=output:2",
+    ] {
+        program.tables.insert(common::flow(line), 0, 1);
+    }
+    let snapshot = |version| {
+        let (fdb, stats) = (Arc::new(Fdb::new(64)), Arc::new(TableStats::new(1)));
+        let mut view = BridgeView::new(version, program.clone(), fdb, Arc::clone(&bridge_ports), stats);
+        let table = SortTable::carry(None, &view, std::slice::from_ref(&wanted));
+        view.sorted = Arc::new(table.derive(&view, &mut 1000).expect("something was not known"));
+        Snapshot { epoch: version, ports: ports.clone(), bridges: vec![Some(Arc::new(view))] }
+    };
+    let mut pipeline = Pipeline::new(0);
+    pipeline.set_cache(0, Some(Box::new(FlowCache::new(1024, &Mask::NONE))));
+    let mut batch = PacketBatch::new();
+    let mut allocated = 0;
+    for round in 0..100 {
+        let snapshot = snapshot(1 + round / 2);
+        for n in 0..BATCH as u32 {
+            // Every other one is for somebody else.
+            let mut frame = frame(n);
+            frame[5] += (n % 2) as u8;
+            batch.next_slot().expect("room").reset(frame.len()).copy_from_slice(&frame);
+            batch.push();
+        }
+        let before = ALLOCATIONS.get();
+        pipeline.process(&mut batch, &snapshot, ports[0].as_ref().expect("a port"));
+        allocated += if round < 2 { 0 } else { ALLOCATIONS.get() - before };
+        batch.clear();
+    }
+    assert_eq!(pool.totals().sorted, 100 * BATCH as u64 / 2);
+    assert_eq!(allocated, 0);
 }
 
 /// Each number is a flow of its own.

@@ -79,3 +79,87 @@ pub fn derive(current: &Snapshot) -> Option<Snapshot> {
     }
     next
 }
+
+#[cfg(test)]
+mod tests {
+    use ringswitch_dataplane::flow::grammar::parse_flow;
+    use ringswitch_dataplane::packet::PortCounters;
+    use ringswitch_dataplane::pipeline::{
+        Fdb, PortEntry, PortFlags, Program, SortState, SortTable, TableStats, VlanMode,
+    };
+    use ringswitch_dataplane::port::TxQueues;
+
+    use super::*;
+
+    const MAC: Mac = [2, 0, 0, 0, 0, 5];
+
+    fn ports(count: u16) -> BridgePorts {
+        let entry = |id: u16| PortEntry {
+            id: PortId(id),
+            number: u32::from(id) + 1,
+            bridge: 0,
+            tx: Arc::new(TxQueues::new(1)),
+            counters: Arc::new([PortCounters::default()]),
+            vlan: VlanMode::default(),
+            limits: None,
+            pool: Arc::default(),
+            egress: None,
+            flags: PortFlags::default(),
+        };
+        let entries: Vec<_> = (0..count).map(entry).collect();
+        BridgePorts::new(&entries)
+    }
+
+    fn view(name: &str, ports: Vec<PortId>) -> PoolView<'_> {
+        PoolView { id: PoolId(3), name, ports, filters: vec![(MAC, 0), (MAC, 7)] }
+    }
+
+    /// Ports 0 and 1 are NICs.
+    fn is_nic(PortId(id): PortId) -> bool {
+        id < 2
+    }
+
+    #[test]
+    fn what_comes_in_at_nics_of_the_pools_bridge_is_wanted() {
+        let mut pools = Pools::default();
+        assert!(pools.wanted(&ports(4), is_nic).is_empty());
+        pools.update(&[view("vm5", vec![PortId(2)])], 1);
+        let wanted = pools.wanted(&ports(4), is_nic);
+        let wanted: Vec<_> = wanted.iter().map(|one| (one.ingress.0, one.vlan)).collect();
+        assert_eq!(wanted, [(0, 0), (0, 7), (1, 0), (1, 7)]);
+        assert!(pools.wanted(&ports(2), is_nic).is_empty(), "a bridge where it has no port");
+        pools.update(&[view("uplink", vec![PortId(1), PortId(2)])], 1);
+        assert!(pools.wanted(&ports(4), is_nic).iter().all(|one| one.ingress == PortId(0)), "not from itself");
+    }
+
+    #[test]
+    fn a_pool_is_the_same_until_its_ports_or_its_name_change() {
+        let mut pools = Pools::default();
+        let pool = |pools: &Pools| Arc::clone(&pools.known[&PoolId(3)].pool);
+        pools.update(&[view("vm5", vec![PortId(2)])], 1);
+        let first = pool(&pools);
+        pools.update(&[view("vm5", vec![PortId(2)])], 1);
+        assert!(Arc::ptr_eq(&first, &pool(&pools)));
+        pools.update(&[view("vm5", vec![PortId(3)])], 1);
+        assert!(!Arc::ptr_eq(&first, &pool(&pools)), "frames go elsewhere");
+        pools.update(&[], 1);
+        assert_eq!(pools.totals(PoolId(3)), SortTotals::default());
+    }
+
+    #[test]
+    fn what_is_wanted_is_found_out_in_turns_and_once() {
+        let mut pools = Pools::default();
+        pools.update(&[view("vm5", vec![PortId(2)])], 1);
+        let (mut program, ports) = (Program::default(), Arc::new(ports(3)));
+        program.tables.insert(parse_flow("actions=NORMAL", &()).unwrap(), 0, 1);
+        let wanted = pools.wanted(&ports, is_nic);
+        let mut bridge = BridgeView::new(1, program, Arc::new(Fdb::new(16)), ports, Arc::new(TableStats::new(1)));
+        bridge.sorted = SortTable::carry(None, &bridge, &wanted);
+        let snapshot = Snapshot { bridges: vec![None, Some(Arc::new(bridge))], ..Snapshot::default() };
+        let next = derive(&snapshot).expect("something was not known");
+        let table = &next.bridge(1).unwrap().sorted;
+        assert!(table.entries().all(|entry| matches!(entry.state(), SortState::Uniform(_))));
+        assert_eq!(next.bridge(1).unwrap().version, 1, "workers keep what they cached");
+        assert!(derive(&next).is_none());
+    }
+}

@@ -45,3 +45,60 @@ impl History {
         is_known.then(|| self.changes.iter().rev().take(newer).map(|(_, rule)| rule))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::flow::grammar::parse_flow;
+    use crate::flow::{Filter, Tables};
+
+    fn add(tables: &mut Tables, flow: &str) {
+        tables.insert(parse_flow(flow, &()).unwrap(), 0, 1);
+    }
+
+    /// Priorities of the rules touched since.
+    fn since(tables: &Tables, state: u64) -> Option<Vec<u16>> {
+        let mut rules: Vec<_> = tables.changes_since(state)?.map(|rule| rule.flow.priority).collect();
+        rules.sort_unstable();
+        Some(rules)
+    }
+
+    #[test]
+    fn every_way_to_change_rules_is_remembered() {
+        let mut tables = Tables::new();
+        let empty = tables.state();
+        add(&mut tables, "priority=1,actions=drop");
+        add(&mut tables, "priority=2,udp,actions=drop");
+        let two = tables.state();
+        assert_eq!(since(&tables, empty), Some(vec![1, 2]));
+        assert_eq!(since(&tables, two), Some(vec![]));
+        add(&mut tables, "priority=2,udp,actions=2");
+        let filter = Filter { matches: parse_flow("udp,actions=drop", &()).unwrap().matches, ..Filter::default() };
+        tables.modify(&filter, &[], None);
+        assert_eq!(since(&tables, two), Some(vec![2, 2]));
+        let modified = tables.state();
+        tables.remove(&filter);
+        assert_eq!(since(&tables, modified), Some(vec![2]));
+        let removed = tables.state();
+        let last = tables.rules().next().unwrap().clone();
+        tables.remove_rule(&last);
+        assert_eq!(since(&tables, removed), Some(vec![1]));
+        assert_eq!(since(&tables, empty), Some(vec![1, 1, 2, 2, 2, 2]));
+    }
+
+    #[test]
+    fn a_state_of_other_tables_or_of_long_ago_is_not_known() {
+        let mut tables = Tables::new();
+        add(&mut tables, "priority=1,actions=drop");
+        let before = tables.state();
+        let mut taken_back = tables.clone();
+        add(&mut taken_back, "priority=2,actions=drop");
+        assert_eq!(since(&tables, taken_back.state()), None);
+        assert_eq!(since(&Tables::new(), before), None);
+        for priority in 0..super::REMEMBERED {
+            add(&mut tables, &format!("priority={priority},udp,actions=drop"));
+        }
+        assert_eq!(since(&tables, before).map(|rules| rules.len()), Some(super::REMEMBERED));
+        add(&mut tables, "priority=1,tcp,actions=drop");
+        assert_eq!(since(&tables, before), None);
+    }
+}

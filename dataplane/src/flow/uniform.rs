@@ -38,10 +38,8 @@ impl FlowTable {
         found: Option<&Rule>,
         budget: &mut u32,
     ) -> Result<Option<&Arc<Rule>>, OutOfBudget> {
-        if let Some(found) = found.filter(|found| !found.flow.matches.mask.is_within(known)) {
-            return Ok(self.rule(found.id));
-        }
-        // Rules below never decide; those of the same priority may, whichever of the two is found.
+        // Rules below never decide; those of the same priority may, whichever of the two is found. The one found itself is a rival
+        // when it looks at what is not known.
         let least = found.map_or(0, |found| found.flow.priority);
         for (top_priority, mask, rules) in self.by_mask() {
             if top_priority < least {
