@@ -152,6 +152,22 @@ fn frame_to(to: [u8; 6], tag: Option<u8>, seed: usize) -> Vec<u8> {
     frame
 }
 
+/// Runs of frames for each VM, in turns; every VM gets its own, in order, and no other.
+fn talk(far: &PacketSocket, guests: &mut [Guest; 4], rounds: usize) {
+    for round in 0..rounds {
+        let runs = [3, 1, 16, 5].map(|len| len + round % 3);
+        let frames: Vec<Vec<_>> = (0..4)
+            .map(|at| (0..runs[at]).map(|nth| frame_to(mac(at as u8 + 1), None, round * 7 + nth)).collect())
+            .collect();
+        for frame in frames.iter().flatten() {
+            far.send(frame).expect("p0 takes it");
+        }
+        for (at, frames) in frames.iter().enumerate() {
+            assert_receives(VMS[at], &mut guests[at], frames);
+        }
+    }
+}
+
 struct Uplinked {
     daemon: Daemon,
     guests: [Guest; 4],
@@ -184,20 +200,8 @@ impl Uplinked {
         self.guests.iter_mut().for_each(|guest| _ = drain(guest));
     }
 
-    /// Runs of frames for each VM, in turns; every VM gets its own, in order, and no other.
     fn talk(&mut self, rounds: usize) {
-        for round in 0..rounds {
-            let runs = [3, 1, 16, 5].map(|len| len + round % 3);
-            let frames: Vec<Vec<_>> = (0..4)
-                .map(|at| (0..runs[at]).map(|nth| frame_to(mac(at as u8 + 1), None, round * 7 + nth)).collect())
-                .collect();
-            for frame in frames.iter().flatten() {
-                self.far.send(frame).expect("p0 takes it");
-            }
-            for (at, frames) in frames.iter().enumerate() {
-                assert_receives(VMS[at], &mut self.guests[at], frames);
-            }
-        }
+        talk(&self.far, &mut self.guests, rounds);
     }
 
     /// A frame went from a VM to another one, so the worker has seen whatever was changed before.
@@ -242,7 +246,28 @@ fn frames_of_an_uplink_reach_the_vm_they_are_for_and_are_counted() {
     assert_receives("vm3", &mut switch.guests[3], &[frame_to([2, 0, 0, 0, 0, 0x33], Some(7), 1)]);
     switch.daemon.assert_balanced();
 
+    eventually("the XDP program sorts", || switch.sorting("web")["sorter"] == "xdp");
+    let sorting = switch.sorting("web");
+    assert_eq!((&sorting["uplink"], &sorting["queues"]), (&json!("nic0"), &json!("socket on the queue")));
+    assert!(sorting["why_not"]["nic"].as_str().is_some_and(|why| !why.is_empty()), "{sorting:#}");
+    let told = || switch.daemon.ok(&["pool-trace", BRIDGE, "02:00:00:00:00:02"]);
+    eventually("no table is needed", || told().contains("without the tables: all of them are for NORMAL"));
+    let told = told();
+    assert!(
+        told.starts_with("bridge br0: 02:00:00:00:00:02 belongs to pool web (config)\n    sorted on nic0: xdp ("),
+        "{told}"
+    );
+
+    let came = |stats: &Value| ["nic", "xdp", "software"].map(|by| stats["sorted"][by].as_u64().expect("a number"));
+    let ways = |stats: &Value| ["direct", "walked"].map(|way| stats[way].as_u64().expect("a number"));
+    eventually("the change to that sorter is over", || {
+        let before = came(&switch.stats("web"));
+        switch.talk(1);
+        came(&switch.stats("web"))[2] == before[2]
+    });
     let before: u64 = switch.stats("web")["tx_packets"].as_u64().expect("a number");
+    let web = switch.stats("web");
+    let (came_before, ways_before) = (came(&web), ways(&web));
     switch.talk(10);
     let totals = switch.daemon.totals();
     let web = switch.stats("web");
@@ -250,6 +275,10 @@ fn frames_of_an_uplink_reach_the_vm_they_are_for_and_are_counted() {
     assert_eq!(web["tx_packets"], sent);
     assert_eq!(sent - before, (0..10).map(|round| 4 + 2 * (round as u64 % 3)).sum::<u64>());
     assert_eq!(web["ports"], json!(["vm1", "vm1b"]));
+    let frames = sent - before;
+    assert_eq!(ways(&web), [ways_before[0] + frames, ways_before[1]], "all of them went directly");
+    assert_eq!(came(&web), [0, came_before[1] + frames, came_before[2]], "the program sorted all of them");
+    assert_eq!(ways(&web).iter().sum::<u64>(), came(&web).iter().sum::<u64>());
     let number = |value: &Value| value.as_u64().expect("a number");
     assert!(number(&web["tx_bytes"]) > 0 && number(&web["rx_packets"]) >= 2, "{web:#}");
 }
@@ -265,6 +294,8 @@ fn a_rule_for_one_vms_address_is_obeyed_at_once() {
     for round in 0..10 {
         switch.daemon.ok(&["add-flow", BRIDGE, "priority=9,dl_dst=02:00:00:00:00:01 actions=drop"]);
         switch.has_seen_it_all();
+        let told = || switch.daemon.ok(&["pool-trace", "02:00:00:00:00:01"]);
+        eventually("the rule is named", || told().contains("through the tables: rules drop it"));
         let dropped = switch.daemon.totals().drops("nic0", "rule_drop");
         (0..10).for_each(|_| switch.far.send(&to).expect("p0 takes it"));
         eventually("all of them are dropped", || switch.daemon.totals().drops("nic0", "rule_drop") == dropped + 10);
@@ -292,23 +323,31 @@ fn pools_change_under_an_uplinks_traffic_and_no_frame_is_lost_or_doubled() {
     if !inside("pools_change_under_an_uplinks_traffic_and_no_frame_is_lost_or_doubled", UPLINK) {
         return;
     }
-    let mut switch = Uplinked::start("");
-    for round in 0..8 {
-        let commands: [&[&str]; 5] = [
+    let Uplinked { daemon, mut guests, far } = Uplinked::start("");
+    let change = || {
+        let commands: [&[&str]; 8] = [
             &["pool-set", "web", "ports=vm1,vm1b", "filters=02:00:00:00:00:01,02:00:00:00:00:02"],
             &["pool-set", "web", "weight=300", "--", "pool-set", "vm2", "priority=2"],
             // Filters that are wrong cost time and nothing else.
             &["pool-set", "web", "filters=02:00:00:00:00:03", "--", "pool-set", "vm3", "filters=02:00:00:00:00:01"],
             &["pool-set", "web", "filters=auto", "--", "pool-set", "vm3", "filters=auto"],
+            &["set", "interface", "nic0", "options:sorter=software"],
+            &["set", "interface", "nic0", "options:sorter=xdp"],
             &["pool-del", "web", "--", "pool-del", "vm2", "--", "pool-del", "vm3"],
+            &["set", "interface", "nic0", "options:sorter=[]"],
         ];
-        for command in commands {
-            switch.daemon.ok(command);
-            switch.talk(2 + round % 2);
+        for command in commands.iter().cycle().take(5 * commands.len()) {
+            daemon.ok(command);
+            std::thread::sleep(Duration::from_millis(60));
         }
-    }
-    std::thread::sleep(Duration::from_millis(10));
-    assert!(switch.guests.iter_mut().all(|guest| drain(guest) == 0), "a frame came twice");
-    assert_eq!(switch.daemon.totals().all_drops(), 0);
-    switch.daemon.assert_balanced();
+    };
+    std::thread::scope(|scope| {
+        let changing = scope.spawn(change);
+        while !changing.is_finished() {
+            talk(&far, &mut guests, 3);
+        }
+    });
+    assert!(guests.iter_mut().all(|guest| drain(guest) == 0), "a frame came twice");
+    assert_eq!(daemon.totals().all_drops(), 0);
+    daemon.assert_balanced();
 }

@@ -229,7 +229,8 @@ impl Dataplane for Switch {
 
     fn sort(&mut self, uplink: PortId, port: &Port, pools: &[SortPool]) {
         if let Some(device) = self.xdp(uplink) {
-            device.sort(options::sorter(&port.settings), pools);
+            device.choose(options::sorter(&port.settings));
+            device.sort(pools);
         }
     }
 

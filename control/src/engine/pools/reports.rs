@@ -101,8 +101,8 @@ fn sorted(sorting: &[&PoolSorting], frames: SortTotals) -> SortedReport {
     for found in sorting {
         match found.sorter {
             Sorter::Nic => sorted.nic += found.frames,
-            Sorter::Xdp => sorted.xdp += found.frames,
-            Sorter::Software => {}
+            // In software now: what was sorted before, by the program.
+            Sorter::Xdp | Sorter::Software => sorted.xdp += found.frames,
         }
     }
     sorted.software = (frames.sorted + frames.unsorted).saturating_sub(sorted.nic + sorted.xdp);
@@ -124,7 +124,7 @@ pub(super) fn sorting_report(uplink: &str, pool: &str, sorting: Option<&Vec<Pool
     SortingReport {
         uplink: uplink.to_owned(),
         sorter: found.sorter.to_string(),
-        queues: found.queues.clone(),
+        queues: if found.queues.is_empty() { "by the worker".to_owned() } else { found.queues.clone() },
         why_not: found.why_not.iter().map(|(other, why)| (other.to_string(), why.clone())).collect(),
         frames: found.frames,
     }

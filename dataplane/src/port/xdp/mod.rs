@@ -217,10 +217,17 @@ impl XdpPort {
 
     /// Sorts received frames to these pools and no others: what is unchanged keeps its ring, the rest follows within some
     /// 20 ms, under traffic, without a frame lost, doubled or overtaken by a later one of its flow. Returns at once. Pools
-    /// that get no ring of their own are left to software, see [`XdpStatus::pools`]. `choice` says which sorters may be used from
-    /// now on.
-    pub fn sort(&self, choice: SorterChoice, pools: &[SortPool]) {
-        let is_sorted = self.0.lock().want(choice, pools);
+    /// that get no ring of their own are left to software, see [`XdpStatus::pools`].
+    pub fn sort(&self, pools: &[SortPool]) {
+        let is_sorted = self.0.lock().want(pools);
+        if !is_sorted {
+            self.0.look();
+        }
+    }
+
+    /// Uses these sorters from now on instead of those in the options; pools change as with [`XdpPort::sort`].
+    pub fn choose(&self, choice: SorterChoice) {
+        let is_sorted = self.0.lock().choose(choice);
         if !is_sorted {
             self.0.look();
         }
@@ -308,9 +315,14 @@ impl Link {
     }
 
     /// True when they are sorted.
-    fn want(&mut self, choice: SorterChoice, pools: &[SortPool]) -> bool {
-        self.options.sorter = choice;
+    fn want(&mut self, pools: &[SortPool]) -> bool {
         self.pools = pools.to_vec();
+        self.sort()
+    }
+
+    /// The same.
+    fn choose(&mut self, choice: SorterChoice) -> bool {
+        self.options.sorter = choice;
         self.sort()
     }
 
