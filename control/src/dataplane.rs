@@ -20,7 +20,7 @@ use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
 use ringswitch_dataplane::port::xdp::XdpPort;
 use ringswitch_dataplane::port::{PortContext, PortEvents, PortId, QueueHost, TxQueues};
-use ringswitch_dataplane::sched::{Egress, Limits};
+use ringswitch_dataplane::sched::{Egress, EgressSpec, Limits};
 use ringswitch_dataplane::sys::clock::coarse_ms;
 use ringswitch_dataplane::sys::netdev;
 use ringswitch_dataplane::worker::Workers;
@@ -83,7 +83,15 @@ impl Switch {
         let (id, number, vlan, flags) = (port.id, port.number, options::vlan(&port.vlan), port_flags(port.config));
         let limits = options::limits(&port.rates).map(|rates| Arc::new(Limits::new(rates)));
         let pool = Arc::clone(port.pool);
-        let egress = port.qos.clone().map(|spec| Arc::new(Egress::new(spec)));
+        // A NIC without QoS is shared too: its senders wait when its ring is full.
+        let is_nic = matches!(self.ports.get(&port.id), Some(Opened { device: Some(Device::Xdp(_)), .. }));
+        let spec = port.qos.clone().or_else(|| is_nic.then(EgressSpec::default));
+        let before = old.port(port.id).and_then(|old| old.egress.as_ref());
+        // The same one as long as nothing about it changes: it knows who has had how much.
+        let egress = spec.map(|spec| match before.filter(|egress| *egress.spec() == spec) {
+            Some(egress) => Arc::clone(egress),
+            None => Arc::new(Egress::new(spec)),
+        });
         let new = PortEntry { id, number, bridge, tx, counters, vlan, limits, pool, egress, flags };
         let same = old.port(port.id).filter(|old| old.is_same(&new)).cloned();
         Some(same.unwrap_or_else(|| Arc::new(new)))
