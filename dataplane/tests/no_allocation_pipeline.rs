@@ -16,6 +16,7 @@ use ringswitch_dataplane::pipeline::{
     BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, PortFlags, Program, Snapshot, TableStats, VlanMode,
 };
 use ringswitch_dataplane::port::{PortId, TxQueue, TxQueues};
+use ringswitch_dataplane::sched::{Egress, EgressSpec, Pool, PoolId, PoolSpec, Pull, QueueSpec, QueueTotals, Rate};
 
 /// Counts what this thread allocates.
 struct Counting;
@@ -60,6 +61,8 @@ impl TxQueue for Sink {
 fn port(id: u16) -> Arc<PortEntry> {
     let tx = Arc::new(TxQueues::new(1));
     tx.replace(0, Some(Box::new(Sink)));
+    let queues = (0..2).map(|id| QueueSpec { id, ..QueueSpec::default() }).collect();
+    let egress = (id > 0).then(|| Arc::new(Egress::new(EgressSpec { max_bytes: None, queues })));
     let (counters, vlan, flags) = (Arc::new([PortCounters::default()]), VlanMode::default(), PortFlags::default());
     Arc::new(PortEntry {
         id: PortId(id),
@@ -70,7 +73,7 @@ fn port(id: u16) -> Arc<PortEntry> {
         vlan,
         limits: None,
         pool: Default::default(),
-        egress: None,
+        egress,
         flags,
     })
 }
@@ -78,7 +81,7 @@ fn port(id: u16) -> Arc<PortEntry> {
 fn program() -> Program {
     let mut program = Program::default();
     let flows = "in_port=1,udp,actions=meter:1,mod_dl_dst:02:00:00:00:00:09,load:5->NXM_NX_REG0[],dec_ttl,\
-                 clone(mod_vlan_vid:3,output:2),write_actions(group:1),goto_table:1\n\
+                 clone(set_queue:1,mod_vlan_vid:3,output:2),write_actions(group:1),goto_table:1\n\
                  table=1,udp,reg0=5,tp_dst=0x2000,actions=push:NXM_NX_REG0[],pop:NXM_OF_IP_DST[],resubmit(,2)\n\
                  table=2,ip,nw_dst=0.0.0.5,actions=check_pkt_larger(100)->NXM_NX_REG1[0],output:3";
     for line in flows.lines() {
@@ -130,6 +133,25 @@ fn paths_and_walks_allocate_nothing() {
         }
         assert_eq!(allocated, 0, "live: {live}");
     }
+}
+
+#[test]
+fn sharing_a_port_allocates_nothing() {
+    let rate = Rate { per_second: 1_000_000, burst: 10_000 };
+    let queues = (0..4).map(|id| QueueSpec { id, min_bytes: Some(1000), ..QueueSpec::default() }).collect();
+    let egress = Egress::new(EgressSpec { max_bytes: Some(rate), queues });
+    let spec = PoolSpec { min_bytes: Some(1000), ..PoolSpec::default() };
+    let pools: Vec<_> = (0..64).map(|id| Pool::new(PoolId(id), spec)).collect();
+    let before = ALLOCATIONS.get();
+    for round in 0..100u64 {
+        for (n, pool) in pools.iter().enumerate() {
+            let (queue, now) = (n as u32 % 5, round * 1_000_000);
+            if let Pull::Packets(_) = egress.ask(queue, pool, 1000, now) {
+                egress.charge(queue, pool, QueueTotals { packets: 1, bytes: 1000 }, now);
+            }
+        }
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
 }
 
 /// Each number is a flow of its own.

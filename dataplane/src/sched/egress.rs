@@ -10,17 +10,20 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::counts::{Count, QueueCounts};
-use super::pool::{DEFAULT_WEIGHT, POOLS, Pool, promise, virtual_time};
+use super::pool::{DEFAULT_WEIGHT, Pool, promise, virtual_time};
 use super::room::Room;
 use super::waiting::{PROMISED, Waiting};
 use super::{Bucket, Pull, Rate};
-use crate::packet::BATCH;
+use crate::packet::{BATCH, MAX_FRAME};
 use crate::sys::clock;
 
 /// Who was refused and does not ask again for so long is not waited for: its guest stopped, or its worker has something else to
 /// do. More than a pass of a busy worker and than the millisecond to which the alarm of a sleeping one is rounded; little
 /// beside the ten milliseconds that the bursts of rates make up for.
 const PATIENCE_US: u64 = 2000;
+/// Who gets whole batches again is still waited for until its refusal is so old: a few passes. Whoever is refused every other
+/// time wants more than it gets; whoever is not any more is as fast as its worker and its guest are.
+const RECENT_US: u64 = 100;
 /// A ring of which nothing was sent for so long is dead: what goes there is dropped again, so that its senders can go on with
 /// what they have for others.
 const DEAD_AFTER_US: u64 = 10_000;
@@ -74,6 +77,7 @@ pub struct Egress {
     default: usize,
     room: Room,
     patience: u64,
+    recent: u64,
     /// Somebody waits, or may have waited a moment ago.
     contended: AtomicBool,
     waiting: Mutex<Waiting>,
@@ -110,6 +114,16 @@ fn held(promise: Option<&Bucket>, now: u64) -> u64 {
     promise.map_or(0, |promise| left(Some(promise), now))
 }
 
+/// Takes of these bytes what was promised, and returns how many that are: all of a frame that is begun, which the next ones pay.
+fn draw(promise: Option<&Bucket>, bytes: u64, now: u64) -> u64 {
+    let drawn = match held(promise, now) {
+        0 => 0,
+        held => bytes.min(held + MAX_FRAME as u64),
+    };
+    promise.into_iter().for_each(|promise| promise.take(drawn, now));
+    drawn
+}
+
 impl Egress {
     /// Nobody waits yet.
     #[must_use]
@@ -129,8 +143,9 @@ impl Egress {
             default: default.unwrap_or(queues.len() - 1),
             room: Room::new(second / 1_000_000 * DEAD_AFTER_US),
             patience: second / 1_000_000 * PATIENCE_US,
+            recent: second / 1_000_000 * RECENT_US,
             contended: AtomicBool::new(false),
-            waiting: Mutex::new(Waiting::new(queues.len() * POOLS, virtual_time(round, DEFAULT_WEIGHT))),
+            waiting: Mutex::new(Waiting::new(queues.len(), virtual_time(round, DEFAULT_WEIGHT))),
             queues,
             spec,
         }
@@ -207,39 +222,38 @@ impl Egress {
         if self.is_calm() {
             return Pull::Packets(BATCH);
         }
-        let frame = frame.max(1) as u64;
-        let place = self.place_of(queue);
-        let (queue, sender) = (&self.queues[place], place * POOLS + pool.place());
+        let (place, frame) = (self.place_of(queue), frame.max(1) as u64);
+        let (queue, want) = (&self.queues[place], frame * BATCH as u64);
         let mut waiting = self.lock();
         waiting.forget(now);
         let own = left(queue.rate.as_ref(), now);
         if let (Some(rate), 0) = (&queue.rate, own) {
-            waiting.leave(sender);
+            waiting.leave(place, pool);
             self.note(&waiting);
             return Pull::NotBefore(rate.ready_at());
         }
-        let want = frame * BATCH as u64;
         let class = queue.class(pool);
-        // Less than a frame is no promise yet, or small ones would be kept by whole frames.
-        let promised = held(pool.promise(), now).max(held(queue.promise.as_ref(), now));
-        let promised = if promised < frame { 0 } else { (promised - frame + 1).min(want) };
-        let first = if promised == 0 { 0 } else { waiting.share(sender, pool, PROMISED).min(promised) };
-        let share = first.saturating_add(waiting.share(sender, pool, class)).min(left(self.rate.as_ref(), now));
+        let promised = match held(queue.promise.as_ref(), now) {
+            0 => 0,
+            held => held.min(waiting.promised_share(place, pool)),
+        };
+        let promised = promised.saturating_add(held(pool.promise(), now)).min(want);
+        let share = promised.saturating_add(waiting.share(place, pool, class)).min(left(self.rate.as_ref(), now));
         let must_wait = self.room.must_wait(now);
-        let mut until = now;
+        let mut since = now;
         let pull = match &self.rate {
             Some(rate) if rate.level(now) <= 0 => {
-                until = until.max(rate.ready_at());
-                Pull::NotBefore(until)
+                since = since.max(rate.ready_at());
+                Pull::NotBefore(since)
             }
             _ if share == 0 || must_wait => Pull::Later,
             _ => Pull::Packets((share.min(own) / frame + 1).min(BATCH as u64) as usize),
         };
         if must_wait || share < want {
-            let is_promised = promised > 0 && (must_wait || first.min(share) < promised);
-            waiting.stay(sender, if is_promised { PROMISED } else { class }, until + self.patience);
+            let is_promised = promised > 0 && (must_wait || share < promised);
+            waiting.stay(place, pool, if is_promised { PROMISED } else { class }, since, self.patience);
         } else {
-            waiting.leave(sender);
+            waiting.go(place, pool, self.recent);
         }
         self.note(&waiting);
         pull
@@ -249,7 +263,7 @@ impl Egress {
     pub fn leave(&self, queue: u32, pool: &Pool) {
         if self.contended.load(Relaxed) {
             let mut waiting = self.lock();
-            waiting.leave(self.place_of(queue) * POOLS + pool.place());
+            waiting.leave(self.place_of(queue), pool);
             self.note(&waiting);
         }
     }
@@ -261,20 +275,18 @@ impl Egress {
         }
         let QueueTotals { packets, bytes } = sent;
         let place = self.place_of(queue);
-        let (queue, sender) = (&self.queues[place], place * POOLS + pool.place());
+        let queue = &self.queues[place];
         queue.count.sent(packets, bytes);
         self.rate.iter().chain(&queue.rate).for_each(|bucket| bucket.take(bytes, now));
-        let mut promised = 0;
-        for promise in pool.promise().into_iter().chain(&queue.promise) {
-            let kept = bytes.min(left(Some(promise), now));
-            promise.take(kept, now);
-            promised = promised.max(kept);
-        }
+        let mut rest = bytes - draw(pool.promise(), bytes, now);
         let mut waiting = self.lock();
-        waiting.charge(sender, pool, queue.class(pool), bytes - promised);
-        if promised > 0 {
-            waiting.charge(sender, pool, PROMISED, promised);
+        if queue.promise.is_some() {
+            let part = rest.min(waiting.promised_share(place, pool));
+            let drawn = draw(queue.promise.as_ref(), part, now);
+            waiting.charge_promise(place, pool, drawn);
+            rest -= drawn;
         }
+        waiting.charge(place, pool, queue.class(pool), rest);
     }
 
     /// True when somebody should look how many frames the port takes, and tell it ([`saw_room`](Self::saw_room)).

@@ -3,9 +3,10 @@
 //! A sender stands at a virtual time, which advances by the bytes it sent divided by its weight. It may go on while it is less
 //! than a round ahead of everybody who waits. Those who wait are all there is to look at: when nobody does, nothing is compared.
 //! A class goes before all classes below it; among its own each class has a time from which newcomers start, so that whoever
-//! was away is owed nothing and owes nothing. Pure; neighbours: `egress` has it under its lock.
+//! was away is owed nothing and owes nothing. What a queue was promised is divided among its senders in the same way, by
+//! another time. Pure; neighbours: `egress` has it under its lock.
 
-use super::pool::{Pool, Virtual};
+use super::pool::{POOLS, Pool, Virtual};
 
 /// The class of those who got less than they were promised, above all classes by priority (queue times 8 plus pool).
 pub(super) const PROMISED: u8 = 64;
@@ -16,34 +17,41 @@ pub(super) struct Waiting {
     senders: Box<[Sender]>,
     list: Vec<Wait>,
     /// Where newcomers start, by class.
-    starts: [Virtual; PROMISED as usize + 1],
+    starts: [Virtual; PROMISED as usize],
+    /// The same for what queues were promised, by queue.
+    promise_starts: Box<[Virtual]>,
     round: Virtual,
 }
 
-/// Where a sender stands: by weight, and among those who get what they were promised.
+/// One pool in one queue.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sender([Virtual; 2]);
-
-impl Sender {
-    fn stand(&mut self, class: u8) -> &mut Virtual {
-        &mut self.0[usize::from(class == PROMISED)]
-    }
+struct Sender {
+    stand: Virtual,
+    /// In what its queue was promised.
+    promise_stand: Virtual,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     sender: usize,
     class: u8,
-    stand: Virtual,
+    /// When it was refused, or when it was told to come.
+    since: u64,
     /// It is not waited for any longer than until then.
     until: u64,
 }
 
+/// Where a sender is to be found.
+fn place(queue: usize, pool: &Pool) -> usize {
+    queue * POOLS + pool.place()
+}
+
 impl Waiting {
-    /// For so many senders. None may be further ahead of those who wait than by `round`.
-    pub fn new(senders: usize, round: Virtual) -> Self {
-        let senders = vec![Sender::default(); senders].into_boxed_slice();
-        Self { list: Vec::with_capacity(senders.len()), senders, starts: [0; PROMISED as usize + 1], round }
+    /// For so many queues. None may be further ahead of those who wait than by `round`.
+    pub fn new(queues: usize, round: Virtual) -> Self {
+        let senders = vec![Sender::default(); queues * POOLS].into_boxed_slice();
+        let list = Vec::with_capacity(senders.len());
+        Self { senders, list, starts: [0; PROMISED as usize], promise_starts: vec![0; queues].into(), round }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -55,26 +63,40 @@ impl Waiting {
         self.list.retain(|wait| wait.until > now);
     }
 
-    /// Bytes that the sender may have now; 0 when it is the others' turn, and very many when there are no others.
-    pub fn share(&mut self, sender: usize, pool: &Pool, class: u8) -> u64 {
-        let stand = self.senders[sender].stand(class);
-        *stand = (*stand).max(self.starts[usize::from(class)]);
-        let mine = *stand;
-        if self.others(sender).any(|other| other.class > class) {
+    /// Bytes that the pool may have now by its weight; 0 when it is the others' turn, and very many when there are none.
+    pub fn share(&mut self, queue: usize, pool: &Pool, class: u8) -> u64 {
+        let sender = place(queue, pool);
+        let start = self.starts[usize::from(class)];
+        let mine = &mut self.senders[sender].stand;
+        *mine = (*mine).max(start);
+        let mine = *mine;
+        let others = self.list.iter().filter(|other| other.sender != sender);
+        if others.clone().any(|other| other.class > class) {
             return 0;
         }
-        let least = self.others(sender).filter(|other| other.class == class).map(|other| other.stand).min();
+        let least = others.filter(|other| other.class == class).map(|other| self.senders[other.sender].stand).min();
+        self.lead(pool, mine, least)
+    }
+
+    /// The same of what its queue was promised.
+    pub fn promised_share(&mut self, queue: usize, pool: &Pool) -> u64 {
+        let sender = place(queue, pool);
+        let mine = &mut self.senders[sender].promise_stand;
+        *mine = (*mine).max(self.promise_starts[queue]);
+        let mine = *mine;
+        let others = self.list.iter().filter(|other| other.sender != sender && other.sender / POOLS == queue);
+        let least = others.map(|other| self.senders[other.sender].promise_stand).min();
+        self.lead(pool, mine, least)
+    }
+
+    fn lead(&self, pool: &Pool, mine: Virtual, least: Option<Virtual>) -> u64 {
         least.map_or(u64::MAX, |least| pool.amount((least + self.round).saturating_sub(mine)))
     }
 
-    fn others(&self, sender: usize) -> impl Iterator<Item = &Wait> {
-        self.list.iter().filter(move |wait| wait.sender != sender)
-    }
-
-    /// The sender wants more than it got.
-    pub fn stay(&mut self, sender: usize, class: u8, until: u64) {
-        let stand = *self.senders[sender].stand(class);
-        let wait = Wait { sender, class, stand, until };
+    /// The pool wants more than it got. It is waited for, `patience` longer than until `since`.
+    pub fn stay(&mut self, queue: usize, pool: &Pool, class: u8, since: u64, patience: u64) {
+        let sender = place(queue, pool);
+        let wait = Wait { sender, class, since, until: since + patience };
         match self.list.iter_mut().find(|wait| wait.sender == sender) {
             Some(old) => *old = wait,
             // As long as there are senders: nothing is allocated.
@@ -82,27 +104,40 @@ impl Waiting {
         }
     }
 
-    /// The sender got what it wanted, or nobody else is to blame that it did not.
-    pub fn leave(&mut self, sender: usize) {
+    /// The pool got a batch: it is waited for only as long as what was before is `recent`.
+    pub fn go(&mut self, queue: usize, pool: &Pool, recent: u64) {
+        let sender = place(queue, pool);
+        if let Some(wait) = self.list.iter_mut().find(|wait| wait.sender == sender) {
+            wait.until = wait.since + recent;
+        }
+    }
+
+    /// The pool wants no more, or nobody else is to blame that it gets none.
+    pub fn leave(&mut self, queue: usize, pool: &Pool) {
+        let sender = place(queue, pool);
         if let Some(place) = self.list.iter().position(|wait| wait.sender == sender) {
             self.list.swap_remove(place);
         }
     }
 
-    /// The sender sent so many bytes in this class.
-    pub fn charge(&mut self, sender: usize, pool: &Pool, class: u8, bytes: u64) {
-        let stand = self.senders[sender].stand(class);
+    /// The pool sent so many bytes by its weight.
+    pub fn charge(&mut self, queue: usize, pool: &Pool, class: u8, bytes: u64) {
         let start = &mut self.starts[usize::from(class)];
+        let stand = &mut self.senders[place(queue, pool)].stand;
         let before = (*stand).max(*start);
         *stand = before + pool.advance(bytes);
-        let after = *stand;
-        let mut least = before;
-        for wait in self.list.iter_mut().filter(|wait| wait.class == class) {
-            least = least.min(wait.stand);
-            if wait.sender == sender {
-                wait.stand = after;
-            }
-        }
+        let waiting = self.list.iter().filter(|wait| wait.class == class).map(|wait| self.senders[wait.sender].stand);
+        *start = (*start).max(waiting.fold(before, Virtual::min));
+    }
+
+    /// The pool sent so many bytes of what its queue was promised.
+    pub fn charge_promise(&mut self, queue: usize, pool: &Pool, bytes: u64) {
+        let start = &mut self.promise_starts[queue];
+        let stand = &mut self.senders[place(queue, pool)].promise_stand;
+        let before = (*stand).max(*start);
+        *stand = before + pool.advance(bytes);
+        let waiting = self.list.iter().filter(|wait| wait.sender / POOLS == queue);
+        let least = waiting.map(|wait| self.senders[wait.sender].promise_stand).fold(before, Virtual::min);
         *start = (*start).max(least);
     }
 }

@@ -119,6 +119,8 @@ impl Worker {
         if self.snapshot.epoch != self.board.epoch() {
             self.snapshot = self.board.current();
             self.board.acknowledge(self.number, self.snapshot.epoch);
+            // Rates may be other ones now: everybody asks again.
+            self.queues.iter_mut().for_each(|queue| queue.waits_until = 0);
         }
         if self.mailbox.full.load(Ordering::Relaxed) {
             self.read_mail();
@@ -126,7 +128,7 @@ impl Worker {
         let start = clock::cycles();
         let mut received = self.pass();
         // Nobody whose turn it is has more: the others have theirs, and when nobody had anything, now.
-        if !std::mem::take(&mut self.full) && self.turns.next_round() && received == 0 {
+        if !self.full && self.turns.next_round() && received == 0 {
             received = self.pass();
         }
         self.account(received, clock::cycles().saturating_sub(start));
@@ -135,6 +137,7 @@ impl Worker {
 
     #[inline]
     fn pass(&mut self) -> usize {
+        self.full = false;
         let mut received = 0;
         let mut place = 0;
         while place < self.queues.busy() {

@@ -200,11 +200,31 @@ impl TestSwitch {
 
     /// Changes what controllers forbid port `number`.
     pub fn set_flags(&mut self, number: u32, change: impl FnOnce(&mut PortFlags)) {
+        self.change(number, |entry| change(&mut entry.flags));
+    }
+
+    /// Publishes another entry of port `number`.
+    pub fn change(&mut self, number: u32, change: impl FnOnce(&mut PortEntry)) {
         let port = &mut self.ports[number as usize - 1];
         let mut entry = PortEntry::clone(&port.entry);
-        change(&mut entry.flags);
+        change(&mut entry);
         port.entry = Arc::new(entry);
         self.publish();
+    }
+
+    /// Puts port `number` into a pool of its own with this specification.
+    pub fn set_pool(&mut self, number: u32, spec: PoolSpec) {
+        self.change(number, |entry| entry.pool = Arc::new(Pool::new(PoolId(entry.id.0), spec)));
+    }
+
+    /// Another receive queue of port `number`.
+    pub fn attach(&self, number: u32, queue: Box<dyn RxQueue>) {
+        self.workers.attach_rx(self.port(number).entry.id, 1, queue);
+    }
+
+    /// What leaves through port `number` goes here instead.
+    pub fn plug(&self, number: u32, queue: Box<dyn TxQueue>) {
+        self.port(number).entry.tx.replace(0, Some(queue));
     }
 
     fn port(&self, number: u32) -> &TestPort {
