@@ -97,7 +97,7 @@ fn two_queues_of_a_pool_share_what_one_would_have() {
     let counts = [one, two, three].map(|batches| batches.load(Relaxed));
     let other = counts[2] as f64 / counts.iter().sum::<u64>() as f64;
     assert!((0.4..0.6).contains(&other), "{counts:?}");
-    assert!(counts[0].abs_diff(counts[1]) * 5 < counts[0], "{counts:?}");
+    assert!(counts[0].abs_diff(counts[1]) * 20 < counts[0], "{counts:?}");
 }
 
 #[test]
@@ -209,10 +209,10 @@ fn ports_share_a_rate_by_weight_and_nothing_is_lost() {
     let rate = Rate { per_second: 50_000_000, burst: 3028 };
     share(&mut switch, 3, EgressSpec { max_bytes: Some(rate), queues: Vec::new() });
     switch.set_pool(2, weight(300));
-    // The second one asks for the first time when the first one has had its turn.
     (1..=2).for_each(|port| switch.offer(port, vec![udp(1, 3, 960); 3000]));
     while switch.totals(3).tx_packets < 1600 {
         switch.poll_once();
+        switch.received(3);
     }
     let sent = [1, 2].map(|port| switch.totals(port).rx_packets);
     assert!((sent[1] as f64 / sent[0] as f64 - 3.0).abs() < 0.6, "{sent:?}");
@@ -253,8 +253,10 @@ fn packets_leave_through_the_queue_that_rules_name() {
     switch.set_flows("priority=9,udp,nw_src=10.0.0.1,actions=set_queue:1,output:3\npriority=1,actions=output:3");
     switch.send(1, (0..20).map(|n| udp(n % 2, 3, 10 + usize::from(n))));
     let lens: Vec<_> = switch.received(3).iter().map(|frame| frame.len() - 52).collect();
-    let even = (0..20).step_by(2).collect::<Vec<_>>();
-    let odd = (1..20).step_by(2).collect::<Vec<_>>();
-    assert_eq!(lens, [even, odd].concat());
+    for parity in 0..2 {
+        let flow = lens.iter().copied().filter(|len| len % 2 == parity);
+        assert_eq!(flow.collect::<Vec<_>>(), (parity..20).step_by(2).collect::<Vec<_>>());
+    }
+    assert_eq!(counts(), [sum[0] + 10, sum[1] + 10, sum[2]]);
     switch.assert_accounted();
 }

@@ -71,6 +71,8 @@ pub struct QueueTotals {
 pub struct Egress {
     spec: EgressSpec,
     rate: Option<Bucket>,
+    /// It has a rate, or one of its queues.
+    is_limited: bool,
     /// In the order of the specification; one for those without another is always there.
     queues: Box<[Queue]>,
     /// Where queue 0 is.
@@ -138,7 +140,9 @@ impl Egress {
             spec.queues.iter().copied().chain(implied).map(|queue| Queue::new(queue, second)).collect();
         let (least, most) = ROUND_BYTES;
         let round = spec.max_bytes.map_or(most, |rate| (rate.per_second / ROUNDS_PER_SECOND).clamp(least, most));
+        let is_limited = spec.max_bytes.is_some() || spec.queues.iter().any(|queue| queue.max_bytes.is_some());
         Self {
+            is_limited,
             rate: spec.max_bytes.map(|rate| Bucket::new(rate.per_second, rate.burst, second)),
             default: default.unwrap_or(queues.len() - 1),
             room: Room::new(second / 1_000_000 * DEAD_AFTER_US),
@@ -181,7 +185,7 @@ impl Egress {
         &self.spec
     }
 
-    /// What went through the queue with this number, since it was made.
+    /// What went through the queue with this number, since it was made; not counted where no queues were asked for.
     #[must_use]
     pub fn totals(&self, queue: u32) -> QueueTotals {
         let QueueCounts { packets, bytes, .. } = self.queues[self.place_of(queue)].count.read(queue);
@@ -203,10 +207,7 @@ impl Egress {
     /// Nobody has to wait, and nothing has to be remembered.
     #[inline(always)]
     fn is_calm(&self) -> bool {
-        self.spec.max_bytes.is_none()
-            && self.spec.queues.is_empty()
-            && !self.contended.load(Relaxed)
-            && !self.room.is_short()
+        !self.is_limited && !self.contended.load(Relaxed) && !self.room.is_short()
     }
 
     /// How much may be pulled without asking from a ring that was empty when it was looked at last.
@@ -270,13 +271,15 @@ impl Egress {
 
     /// Counts what was sent.
     pub fn charge(&self, queue: u32, pool: &Pool, sent: QueueTotals, now: u64) {
-        if self.is_calm() {
-            return;
-        }
         let QueueTotals { packets, bytes } = sent;
         let place = self.place_of(queue);
         let queue = &self.queues[place];
-        queue.count.sent(packets, bytes);
+        if !self.spec.queues.is_empty() {
+            queue.count.sent(packets, bytes);
+        }
+        if self.is_calm() {
+            return;
+        }
         self.rate.iter().chain(&queue.rate).for_each(|bucket| bucket.take(bytes, now));
         let mut rest = bytes - draw(pool.promise(), bytes, now);
         let mut waiting = self.lock();

@@ -21,26 +21,42 @@ pub struct Turns {
     /// Where the round ends.
     end: Virtual,
     /// By pool.
-    stands: Box<[Virtual]>,
+    places: Box<[Place]>,
+    /// Counts passes.
+    pass: u64,
     /// The least of those who were not served since the round began, because they stand behind its end.
     next: Option<Virtual>,
 }
 
+#[derive(Clone, Copy, Default)]
+struct Place {
+    stand: Virtual,
+    /// The last pass in which it had its turn: all of its queues have it then, or the first would leave nothing to the others.
+    pass: u64,
+}
+
 impl Default for Turns {
     fn default() -> Self {
-        Self { end: ROUND, stands: vec![0; POOLS].into(), next: None }
+        Self { end: ROUND, places: vec![Place::default(); POOLS].into(), pass: 0, next: None }
     }
 }
 
 impl Turns {
-    /// True when the pool is served in this round.
+    /// A pass over all queues begins.
+    #[inline(always)]
+    pub fn begin_pass(&mut self) {
+        self.pass += 1;
+    }
+
+    /// True when the pool's queues are served in this pass.
     #[inline(always)]
     pub fn has_turn(&mut self, pool: &Pool) -> bool {
-        let stand = self.stands[pool.place()];
-        if stand < self.end {
+        let place = &mut self.places[pool.place()];
+        if place.stand < self.end || place.pass == self.pass {
+            place.pass = self.pass;
             return true;
         }
-        self.next = Some(self.next.map_or(stand, |next| next.min(stand)));
+        self.next = Some(self.next.map_or(place.stand, |next| next.min(place.stand)));
         false
     }
 
@@ -48,7 +64,7 @@ impl Turns {
     #[inline(always)]
     pub fn charge(&mut self, pool: &Pool, cycles: u64, walk_cycles: u64) {
         let cost = cycles.min(CHARGE_MAX) + walk_cycles.min(CHARGE_MAX) * (WALK_PRICE - 1);
-        let stand = &mut self.stands[pool.place()];
+        let Place { stand, .. } = &mut self.places[pool.place()];
         *stand = (*stand).max(self.end - ROUND) + pool.advance(cost);
     }
 
@@ -88,6 +104,7 @@ mod tests {
         let (mut now, mut idle) = (from, 0);
         while now < from + cycles {
             let (mut served, mut full) = (0, false);
+            turns.begin_pass();
             for vm in &mut *vms {
                 if !turns.has_turn(&vm.pool) || vm.pause.is_some() && vm.next > now {
                     continue;

@@ -138,6 +138,7 @@ impl Worker {
     #[inline]
     fn pass(&mut self) -> usize {
         self.full = false;
+        self.turns.begin_pass();
         let mut received = 0;
         let mut place = 0;
         while place < self.queues.busy() {

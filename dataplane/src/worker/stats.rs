@@ -40,7 +40,7 @@ counters! {
     cache_hits,
     /// Packets that needed a walk through the tables.
     walks,
-    /// Batches whose walks held their port back for a while.
+    /// Batches with walks, whose price holds their pool back for a while when others want the time.
     holds,
 }
 
