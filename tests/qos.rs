@@ -224,7 +224,8 @@ fn what_is_over_a_rate_waits_until_the_rate_is_another_one() {
     }
 }
 
-/// Two guests send all the time, through queue 1 and 2, until the uplink got so many frames. What each queue carried.
+/// Two guests send all the time, through queue 1 and 2 of 5 Mbit/s, until the uplink got so many frames. What each queue carried. So
+/// slow that their rings are not empty when this thread is kept from its CPU for a while.
 fn race(settings: &str) -> (u64, u64) {
     let ports = [("vm1", ""), ("vm2", ""), ("vm3", "")];
     let flows = [
@@ -234,13 +235,13 @@ fn race(settings: &str) -> (u64, u64) {
     ];
     let daemon = Daemon::start(&config(&ports, &flows.map(str::to_owned)));
     let qos =
-        "set port vm1 qos=@q -- --id=@q create qos type=linux-htb other_config:max-rate=20000000 queues=1=@one,2=@two";
+        "set port vm1 qos=@q -- --id=@q create qos type=linux-htb other_config:max-rate=5000000 queues=1=@one,2=@two";
     daemon.ok(&words(&format!("{qos} -- {settings}")));
     let [mut uplink, mut two, mut three] = ["vm1", "vm2", "vm3"].map(|port| open(&daemon.path(port), "mrg"));
     let frames = [frame(mac(2), mac(1), 1000, 1), frame(mac(3), mac(1), 1000, 2)];
     let mut received = 0;
     eventually("enough frames came", || {
-        for _ in 0..200 {
+        for _ in 0..20 {
             for (guest, frame) in [&mut two, &mut three].into_iter().zip(&frames) {
                 while guest.send(0, frame).expect("a sound ring") {}
             }
@@ -248,7 +249,7 @@ fn race(settings: &str) -> (u64, u64) {
                 received += 1;
             }
         }
-        received > 4000
+        received > 1000
     });
     assert_eq!(daemon.totals().all_drops(), 0, "nothing is dropped");
     (counts(&daemon, 1).1, counts(&daemon, 2).1)
@@ -259,14 +260,14 @@ fn queues_have_what_they_were_promised_and_no_more_than_they_may() {
     let _alone = alone();
     let (one, two) =
         race("--id=@one create queue other_config:priority=1 -- --id=@two create queue other_config:priority=8");
-    assert!(one > two * 4, "the smaller priority comes first: {one} and {two} bytes");
+    assert!(one > two * 2, "the smaller priority comes first: {one} and {two} bytes");
     let (one, two) = race(
-        "--id=@one create queue other_config:min-rate=16000000 -- --id=@two create queue other_config:min-rate=1000000",
+        "--id=@one create queue other_config:min-rate=4000000 -- --id=@two create queue other_config:min-rate=200000",
     );
-    assert!(one > two * 2, "16 Mbit/s of 20 are promised to the first: {one} and {two} bytes");
+    assert!(one > two * 2, "4 Mbit/s of 5 are promised to the first: {one} and {two} bytes");
     let (one, two) =
-        race("--id=@one create queue other_config:max-rate=4000000 -- --id=@two create queue other_config={}");
-    assert!(two > one * 2, "the first may have 4 Mbit/s of 20: {one} and {two} bytes");
+        race("--id=@one create queue other_config:max-rate=1000000 -- --id=@two create queue other_config={}");
+    assert!(two > one * 2, "the first may have 1 Mbit/s of 5: {one} and {two} bytes");
     let (one, two) = race("--id=@one create queue other_config={} -- --id=@two create queue other_config={}");
     assert!(one < two * 2 && two < one * 2, "equal queues are served alike: {one} and {two} bytes");
 }

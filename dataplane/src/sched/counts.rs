@@ -51,3 +51,27 @@ impl Count {
         QueueCounts { id, packets, bytes, errors, since_ms: *since_ms }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Egress, EgressSpec, Pool, QueueSpec, QueueTotals};
+
+    #[test]
+    fn queues_that_stay_count_on_and_new_ones_begin_at_nothing() {
+        let spec = |ids: [u32; 2]| EgressSpec {
+            max_bytes: None,
+            queues: ids.map(|id| QueueSpec { id, ..QueueSpec::default() }).to_vec(),
+        };
+        let pool = Pool::default();
+        let send = |egress: &Egress| egress.charge(3, &pool, QueueTotals { packets: 2, bytes: 200 }, 0);
+        let old = Egress::new(spec([0, 3]));
+        send(&old);
+        let new = Egress::after(spec([3, 5]), &old);
+        send(&new);
+        // A worker that has not seen the new one yet.
+        send(&old);
+        new.missed(3, 1);
+        let counts: Vec<_> = new.counts().iter().map(|it| (it.id, it.packets, it.bytes, it.errors)).collect();
+        assert_eq!(counts[..2], [(3, 6, 600, 1), (5, 0, 0, 0)]);
+    }
+}

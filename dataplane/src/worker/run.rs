@@ -118,6 +118,8 @@ impl Worker {
         if self.snapshot.epoch != self.board.epoch() {
             self.snapshot = self.board.current();
             self.board.acknowledge(self.number, self.snapshot.epoch);
+            // Rates may be other ones now: everybody asks again.
+            self.queues.iter_mut().for_each(|queue| queue.waits_until = 0);
         }
         if self.mailbox.full.load(Ordering::Relaxed) {
             self.read_mail();
