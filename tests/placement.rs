@@ -21,10 +21,12 @@ fn two_cpus() -> Option<[usize; 2]> {
     Some([cpus[0], cpus[1]])
 }
 
-/// Workers on these CPUs with these settings; guests' ports vm1 and vm2 are joined like a wire, what comes from others is
-/// for a port where nobody is.
+/// Workers on these CPUs with these settings; guests' ports vm1 and vm2 are joined like a wire. What comes from others makes
+/// much work, for port 5, where nobody is.
 fn daemon_on(cpus: [usize; 2], settings: &str, ports: &[(&str, &str)]) -> Daemon {
-    let flows = ["in_port=1 actions=output:2", "in_port=2 actions=output:1", "priority=1 actions=drop"];
+    let work = "mod_dl_src:02:00:00:00:00:aa,output:5,".repeat(200);
+    let flows =
+        ["in_port=1 actions=output:2", "in_port=2 actions=output:1", &format!("priority=1 actions={work}output:5")];
     let flows = flows.map(str::to_owned);
     Daemon::start(&format!("[workers]\ncpus = {cpus:?}\n{settings}\n{}", config(ports, &flows)))
 }
@@ -162,7 +164,7 @@ fn unequal(daemon: &Daemon, cpu: usize) {
     eventually("both are served", || ["vm3", "vm4"].iter().all(|port| cpu_of(daemon, port) == Some(cpu)));
     both("[]");
     assert_eq!(["vm3", "vm4"].map(|port| cpu_of(daemon, port)), [Some(cpu); 2], "without a reason nothing moves");
-    let heavy = |queue: &Value| queue["usage"].as_f64().is_some_and(|usage| usage > 2.0);
+    let heavy = |queue: &Value| queue["usage"].as_f64().is_some_and(|usage| usage > 4.0);
     eventually("both are a load", || {
         let queues = daemon.json(&["queue-show"]);
         queues.as_array().expect("a list").iter().filter(|queue| heavy(queue)).count() >= 2
@@ -173,7 +175,7 @@ fn unequal(daemon: &Daemon, cpu: usize) {
 fn unequal_load_is_explained_then_evened_out() {
     let Some(cpus) = two_cpus() else { return };
     let _alone = alone();
-    let daemon = daemon_on(cpus, "", &[("vm1", ""), ("vm2", ""), ("vm3", ""), ("vm4", "")]);
+    let daemon = daemon_on(cpus, "", &[("vm1", ""), ("vm2", ""), ("vm3", ""), ("vm4", ""), ("vm5", "")]);
     assert!(daemon.ok(&["rebalance"]).contains("nothing to move: no queue had any load to speak of"));
     let floods = ["vm3", "vm4"].map(|port| Flood::start(&daemon, port));
     let pair = HonestPair::start(["vm1", "vm2"].map(|port| open(&daemon.path(port), "mrg")));
@@ -208,7 +210,7 @@ fn unequal_load_is_explained_then_evened_out() {
 fn unequal_load_is_evened_out_without_being_asked_when_that_is_wanted() {
     let Some(cpus) = two_cpus() else { return };
     let _alone = alone();
-    let daemon = daemon_on(cpus, "", &[("vm1", ""), ("vm2", ""), ("vm3", ""), ("vm4", "")]);
+    let daemon = daemon_on(cpus, "", &[("vm1", ""), ("vm2", ""), ("vm3", ""), ("vm4", ""), ("vm5", "")]);
     let floods = ["vm3", "vm4"].map(|port| Flood::start(&daemon, port));
     unequal(&daemon, cpus[1]);
     let wanted = ["pmd-auto-lb=true", "pmd-auto-lb-load-threshold=1", "pmd-auto-lb-improvement-threshold=10"];

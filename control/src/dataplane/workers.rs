@@ -67,8 +67,16 @@ impl Balance {
             return;
         }
         let plan = workers.plan(AUTO_MOVES);
-        if plan.idle.is_none() && plan.improvement() >= auto.improvement_threshold {
-            carry_out(workers, &plan, name);
+        let busiest = percent(busiest);
+        match plan.idle {
+            Some(why) => info!("a worker is busy for {busiest:.1} %, but nothing moves: {}", why_idle(why)),
+            None if plan.improvement() < auto.improvement_threshold => {
+                let (gain, least) = (plan.improvement(), auto.improvement_threshold);
+                info!(
+                    "a worker is busy for {busiest:.1} %, but moves would take {gain:.1} % of the variance, not {least} %"
+                );
+            }
+            None => drop(carry_out(workers, &plan, name)),
         }
     }
 }
