@@ -50,7 +50,8 @@ def parse(about, scenarios, rounds, minutes):
 
 
 def floor(bench):
-    """Cycles per frame of two threads, two rings and one copy, by frame length."""
+    """Cycles per frame of two threads, two rings and one copy, by frame length: with guests that leave their frames alone, and
+    with guests that write and read them."""
     place = bench.place
     cpus = f"{place.generator_cpu},{place.switch_cpu}"
     binary = sorted((host.ROOT / "target/release/deps").glob("floor-*[0-9a-f]"), key=lambda path: path.stat().st_mtime)
@@ -58,7 +59,8 @@ def floor(bench):
         print("floor: not built (cargo bench --no-run -p ringswitch-dataplane --bench floor)")
         return
     try:
-        bench.facts["floor"] = json.loads(host.run([binary[-1], "--json", "--cpus", cpus], 60))
+        for fact, option in (("floor", []), ("floor_touched", ["--touch"])):
+            bench.facts[fact] = json.loads(host.run([binary[-1], "--json", "--cpus", cpus, *option], 60))
     except host.Failed as error:
         print(f"floor: {error}")
 

@@ -37,6 +37,7 @@ class Load:
     window: int = 256
     warmup: float = 0.3
     times: float = 1.0  # the usual time of measuring
+    touch: bool = False  # guests write what they send and read what they get
 
     def frames(self):
         """That show every flow to the switch a few times."""
@@ -75,6 +76,7 @@ class Rspktgen:
             command += ["--netdev", name]
         command += [] if load.one_way else ["--bidir"]
         command += ["--window", load.window] if load.window else []
+        command += ["--touch"] if load.touch else []
         return [*command, "--size", load.size, "--flows", load.flows, "--vary", load.vary]
 
     def warm_up(self, switch, load):
@@ -150,7 +152,7 @@ class Testpmd:
 
     def plays(self, setup, load):
         """Only port to port, round and round, frames of one size and one flow, which a buffer of 2 kB holds."""
-        one = load.flows == 1 and load.guests == 2 and not load.one_way and not load.netdevs
+        one = load.flows == 1 and load.guests == 2 and not (load.one_way or load.netdevs or load.touch)
         return one and setup.rules == PORT_RULES and load.size.isdigit() and int(load.size) < 2000
 
     def measure(self, switch, load):

@@ -56,10 +56,11 @@ def rows(cells, scenario):
     return list(found.values())
 
 
-def table(cells, scenario, switches, floors):
+def table(cells, scenario, switches, facts):
     """A scenario as a Markdown table: what is compared, a column for each switch, the ratios, and the rest in a column for
     each figure. The reasons for gaps are below."""
     about = SCENARIOS[scenario]
+    floors = facts.get(about.floor, {})
     listed = rows(cells, scenario)
     switches = [name for name in switches if any(name in row.samples or name in row.why for row in listed)]
     if not listed:
@@ -109,11 +110,15 @@ def markdown(lines):
 
 def header(facts):
     versions = "".join(f"- {name}: {version}\n" for name, version in facts["versions"].items())
-    floors = "  ".join(f"{size} B {cycles:.0f}" for size, cycles in facts.get("floor", {}).items())
+    floors = "".join(
+        f"- floor, cycles per frame{how}: " + "  ".join(f"{size} B {cycles:.0f}" for size, cycles in facts[fact].items()) + "\n"
+        for fact, how in (("floor", ""), ("floor_touched", ", frames written and read by the guests"))
+        if facts.get(fact)
+    )
     return (
         f"{facts['date']}, commit {facts['commit']}; {facts['cpu']}{', virtual' if facts['virtual'] else ''}; "
         f"{facts['memory_gib']} GiB, {facts['free_hugepages']} free hugepages; Linux {facts['kernel']}; "
-        f"load before {facts['load_before']}\n\n{versions}" + (f"- floor, cycles per frame: {floors}\n" if floors else "")
+        f"load before {facts['load_before']}\n\n{versions}{floors}"
     )
 
 
@@ -122,7 +127,7 @@ def document(bench, scenarios, plots=()):
     cells = list(bench.cells.values())
     tables = []
     for name in scenarios:
-        text = table(cells, name, bench.options.switches, bench.facts.get("floor", {}))
+        text = table(cells, name, bench.options.switches, bench.facts)
         tables.append(text + (f"\n![{name}](bench/{name}.svg)\n" if name in plots else ""))
     return header(bench.facts) + "\n" + "\n".join(text for text in tables if text)
 

@@ -41,6 +41,15 @@ def sizes(bench):
                         turn.load(f"{case} one way", Load(size=size, ring=ring, one_way=True))
 
 
+def touched(bench):
+    """Frame sizes between two guests that write every frame they send and read every one they get; port to port, both ways. The
+    floor's guests do so too."""
+    for turn in bench.alternate(Setup()):
+        for size in ("64", "512", "1500"):
+            for ring in RINGS:
+                turn.load(f"{size} B {ring}", Load(size=size, ring=ring, touch=True))
+
+
 def mrg(bench):
     """Mergeable receive buffers on and off, both ways between two guests, port to port."""
     for turn in bench.alternate(Setup(), rounds=2):
@@ -349,6 +358,7 @@ def nic(bench):
 class Scenario:
     run: object
     columns: tuple = THROUGHPUT
+    floor: str = "floor"  # what it is a multiple of
 
     @property
     def about(self):
@@ -358,6 +368,7 @@ class Scenario:
 SCENARIOS = {
     "small": Scenario(small),
     "sizes": Scenario(sizes),
+    "touched": Scenario(touched, floor="floor_touched"),
     "mrg": Scenario(mrg),
     "macs": Scenario(macs),
     "tuples": Scenario(tuples),

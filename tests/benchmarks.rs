@@ -30,6 +30,7 @@ fn a_switch_is_measured_where_it_can_play() {
     let scenario = |name: &str| text.lines().filter(|line| line.split_whitespace().next() == Some(name)).count();
     for name in [
         "sizes",
+        "touched",
         "mrg",
         "macs",
         "tuples",

@@ -65,3 +65,19 @@ fn both_ways_of_a_closed_loop_get_their_turn() {
     assert_eq!(sent["lost"], 0, "{sent:#}");
     daemon.assert_balanced();
 }
+
+#[test]
+fn touched_frames_arrive_as_others_do() {
+    let _alone = alone();
+    let daemon = Daemon::start(&config(&[("vm1", ""), ("vm2", "")], &wire()));
+    let (mut before, words) = (0, "--no-learn --traffic 0->1 --size 64,700 --count 2000 --window 32 --touch --flows");
+    // Frames that stay the same, and such whose heads change.
+    for flows in [1, 1000] {
+        let Some(sent) = generate(&daemon, &format!("{words} {flows}")) else { return };
+        assert_eq!((&sent["total"]["rx_packets"], &sent["lost"]), (&2000.into(), &0.into()), "{sent:#}");
+        let bytes = daemon.totals().of("vm2", "tx_bytes");
+        assert_eq!(bytes - before, 2000 * (64 + 700) / 2, "{flows} flows");
+        before = bytes;
+    }
+    daemon.assert_balanced();
+}

@@ -117,6 +117,10 @@ pub struct Args {
     /// Number every frame and verify every byte received
     #[arg(long)]
     pub check: bool,
+    /// Write every frame whole before it is sent, and read every one that is received, as guests do; otherwise frames stay as
+    /// they are where nothing in them changes
+    #[arg(long, conflicts_with_all = ["check", "latency"])]
+    pub touch: bool,
     /// Measure latency
     #[arg(long)]
     pub latency: bool,

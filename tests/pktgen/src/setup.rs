@@ -198,7 +198,7 @@ fn senders(
             stamp: args.latency,
         },
     };
-    (0..queues as u32).map(|queue| Sender::new(content(queue))).collect()
+    (0..queues as u32).map(|queue| Sender::new(content(queue), args.touch)).collect()
 }
 
 fn listening(args: &Args, index: usize, count: usize, streams: &BTreeMap<usize, Vec<usize>>) -> Listening {
@@ -210,7 +210,11 @@ fn listening(args: &Args, index: usize, count: usize, streams: &BTreeMap<usize, 
         let wanted = (0..count).map(|sender| streams.get(&sender).and_then(place)).collect();
         return Listening::Checking(Box::new(Tracker::new(wanted)));
     }
-    if args.latency { Listening::Sampling } else { Listening::Counting }
+    match (args.latency, args.touch) {
+        (true, _) => Listening::Sampling,
+        (false, true) => Listening::Touching(vec![0; usize::from(u16::MAX)].into()),
+        (false, false) => Listening::Counting,
+    }
 }
 
 /// Frames that tell a learning switch every address at which this station is to be reached.

@@ -1,5 +1,5 @@
 //! Sends through one queue. Where nothing changes from round to round, frames are written once and only their
-//! descriptors are touched afterwards.
+//! descriptors are touched afterwards; unless the sender is to touch its frames, as a guest does.
 
 use std::sync::Arc;
 
@@ -41,6 +41,9 @@ pub struct Sender {
     bodies: Vec<Body>,
     /// Frames in the buffers stay as they are.
     is_static: bool,
+    /// By buffer, what is written each time when frames are to be touched; otherwise nothing.
+    whole: Vec<Vec<u8>>,
+    touches: bool,
     /// The next flow (or frame of the file).
     next: u32,
     /// By flow of this queue.
@@ -50,22 +53,27 @@ pub struct Sender {
 impl Sender {
     /// For this content; [`prepare`](Self::prepare) comes before sending.
     #[must_use]
-    pub fn new(content: Content) -> Self {
+    pub fn new(content: Content, touches: bool) -> Self {
         let (next, flows) = match &content {
             Content::Made { first, step, end, .. } => (*first, end.saturating_sub(*first).div_ceil(*step)),
             Content::Replay(_) => (0, 0),
         };
-        Self { content, bodies: Vec::new(), is_static: false, next, sequences: vec![0; flows as usize] }
+        let sequences = vec![0; flows as usize];
+        Self { content, bodies: Vec::new(), is_static: false, whole: Vec::new(), touches, next, sequences }
     }
 
     /// Writes every buffer of the queue. Needed before the first frame and whenever the queue is a new one.
     pub fn prepare(&mut self, tx: &Tx) {
         let (area, buffers) = (tx.area(), tx.frames());
         self.bodies.clear();
+        self.whole.clear();
         for id in 0..buffers.count {
             let (frame, body) = self.initial(id);
             area.write_bytes(buffers.offset(id), &frame);
             self.bodies.push(body);
+            if self.touches {
+                self.whole.push(frame);
+            }
         }
         self.is_static = match &self.content {
             Content::Made { sequence, stamp, .. } => {
@@ -101,9 +109,10 @@ impl Sender {
     pub fn send(&mut self, tx: &mut Tx, count: usize, whole: bool) -> Result<(u64, u64), GuestError> {
         let mut bytes = 0;
         let sent = if self.is_static {
-            let bodies = &self.bodies[..];
+            let (bodies, touch) = (&self.bodies[..], touch(&self.whole, tx));
             tx.send(count, whole, |id| {
                 let len = bodies[usize::from(id)].len;
+                touch(id);
                 bytes += u64::from(len);
                 len
             })?
@@ -128,7 +137,9 @@ impl Sender {
                 let time = if *stamp { clock::cycles() } else { 0 };
                 let tagged = frames.vlan.is_some();
                 let (bodies, sequences) = (&self.bodies[..], &mut self.sequences[..]);
+                let touch = touch(&self.whole, tx);
                 tx.send(count, whole, |id| {
+                    touch(id);
                     let body = bodies[usize::from(id)];
                     let sequence = &mut sequences[((*next - first) / step) as usize];
                     let head = frames.head(body, Stamp { flow: *next, sequence: *sequence, time });
@@ -155,6 +166,17 @@ impl Sender {
         match &self.content {
             Content::Made { frames, .. } => Some(frames),
             Content::Replay(_) => None,
+        }
+    }
+}
+
+/// What writes a buffer's whole frame, if there are `frames` for that.
+#[inline(always)]
+fn touch<'f>(frames: &'f [Vec<u8>], tx: &Tx) -> impl Fn(u16) + use<'f> {
+    let (area, buffers) = (tx.area().clone(), tx.frames());
+    move |id| {
+        if let Some(frame) = frames.get(usize::from(id)) {
+            area.write_bytes(buffers.offset(id), frame);
         }
     }
 }

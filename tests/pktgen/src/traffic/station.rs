@@ -41,6 +41,8 @@ pub struct Counters {
 pub enum Listening {
     /// It counts.
     Counting,
+    /// It counts, and reads every byte into this.
+    Touching(Box<[u8]>),
     /// It counts, and reads the time stamp of one frame per batch.
     Sampling,
     /// It reads every byte of every frame.
@@ -246,6 +248,13 @@ impl Station {
             (Listening::Counting, None) => {
                 let patient = sending && now.wrapping_sub(self.last_rx) < PATIENCE;
                 pair.rx.count_frames(BATCH, patient, |_, _, _| ())?
+            }
+            (Listening::Touching(bytes), None) => {
+                let patient = sending && now.wrapping_sub(self.last_rx) < PATIENCE;
+                pair.rx.count_frames(BATCH, patient, |area, offset, len| {
+                    let len = bytes.len().min(len as usize);
+                    area.read_bytes(offset, &mut bytes[..len]);
+                })?
             }
             (Listening::Sampling, None) => {
                 let (mut number, wanted, mut latency) = (0, self.sample, None);
