@@ -13,8 +13,8 @@ use ringswitch_dataplane::sched::PoolId;
 
 use crate::engine::PoolView;
 
-/// Rules that are looked at in one turn of the control thread; a few milliseconds.
-const TURN_BUDGET: u32 = 200_000;
+/// Rules that are looked at in one turn of the control thread: milliseconds, unless one table holds very many.
+const TURN_BUDGET: u32 = 4_000_000;
 
 /// The pools of the last publication.
 #[derive(Default)]

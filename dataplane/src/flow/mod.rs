@@ -40,3 +40,4 @@ pub use shape::{KeyShape, PackedKey};
 pub use suggest::near_miss;
 pub use table::{FlowTable, Inserted, OutOfBudget};
 pub use tables::{TABLES, Tables};
+pub use uniform::{OpenRule, rival};

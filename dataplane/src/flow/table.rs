@@ -176,11 +176,9 @@ impl FlowTable {
         self.subtables.iter().map(|subtable| (subtable.top_priority(), subtable.matching(key, &self.rules)))
     }
 
-    /// For each subtable, highest priority first: that priority, what its rules look at, and all of them.
-    pub(super) fn by_mask(&self) -> impl Iterator<Item = (u16, &Mask, impl Iterator<Item = &Arc<Rule>>)> {
-        self.subtables
-            .iter()
-            .map(|subtable| (subtable.top_priority(), subtable.shape.mask(), subtable.rules(&self.rules)))
+    /// For each subtable what its rules look at, and all of them.
+    pub(super) fn by_mask(&self) -> impl Iterator<Item = (&Mask, impl Iterator<Item = &Arc<Rule>>)> {
+        self.subtables.iter().map(|subtable| (subtable.shape.mask(), subtable.rules(&self.rules)))
     }
 
     /// True when some rule is a dimension of a conjunction.

@@ -24,42 +24,72 @@ impl Mask {
     }
 }
 
+/// A rule whose match is not certain for packets that agree in some bits only, with what of it is certain brought together:
+/// a list of many is gone through for many such sets of packets.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenRule<'a> {
+    rule: &'a Arc<Rule>,
+    priority: u16,
+    /// Key and mask of the first words, where port, tag and addresses lie; only bits that are certain.
+    words: [(u64, u64); WORDS],
+}
+
+const WORDS: usize = 2;
+
+impl OpenRule<'_> {
+    #[inline(always)]
+    fn may_match(&self, key: &FlowKey, known: &Mask) -> bool {
+        let differs = |word: usize| (key.words[word] ^ self.words[word].0) & self.words[word].1;
+        (0..WORDS).fold(0, |differing, word| differing | differs(word)) == 0
+            && self.rule.flow.matches.may_cover(key, known)
+    }
+}
+
 impl FlowTable {
-    /// Of the packets that agree with `key` in the bits of `known`, this table decides those with zeros elsewhere by `found` (none:
-    /// by no rule). Returns a rule because of which others may be decided differently; `None` when there is none. Each rule that
-    /// has to be looked at costs 1 of `budget`.
-    ///
-    /// # Errors
-    /// When the budget is spent before the answer is certain.
-    pub fn rival(
-        &self,
-        key: &FlowKey,
-        known: &Mask,
-        found: Option<&Rule>,
-        budget: &mut u32,
-    ) -> Result<Option<&Arc<Rule>>, OutOfBudget> {
-        // Rules below never decide; those of the same priority may, whichever of the two is found. The one found itself is a rival
-        // when it looks at what is not known.
-        let least = found.map_or(0, |found| found.flow.priority);
-        for (top_priority, mask, rules) in self.by_mask() {
-            if top_priority < least {
-                break;
-            }
-            // Whether they match is the same for all packets, and so is that they lost against the one found: unless they are
-            // a part of a conjunction that other rules complete.
-            if mask.is_within(known) && !self.has_dimensions() {
+    /// The rules that may decide differently among packets that agree in the bits of `known`: they look at others, or are a part of
+    /// a conjunction that others complete. Highest priority first.
+    #[must_use]
+    pub fn open_rules(&self, known: &Mask) -> Vec<OpenRule<'_>> {
+        let mut open = Vec::new();
+        for (mask, rules) in self.by_mask() {
+            let is_certain = mask.is_within(known);
+            // Whether such rules match is the same for all of the packets.
+            if is_certain && !self.has_dimensions() {
                 continue;
             }
-            for rule in rules {
-                *budget = budget.checked_sub(1).ok_or(OutOfBudget)?;
-                let is_open = !mask.is_within(known) || is_dimension(rule);
-                if is_open && rule.flow.priority >= least && rule.flow.matches.may_cover(key, known) {
-                    return Ok(Some(rule));
-                }
-            }
+            let words = |rule: &Rule| {
+                let Match { key, mask } = rule.flow.matches;
+                std::array::from_fn(|word| (key.words[word], mask.words[word] & known.words[word]))
+            };
+            let new = |rule| OpenRule { rule, priority: rule.flow.priority, words: words(rule) };
+            open.extend(rules.filter(|rule| !is_certain || is_dimension(rule)).map(new));
         }
-        Ok(None)
+        open.sort_by_key(|open| std::cmp::Reverse(open.priority));
+        open
     }
+}
+
+/// Of the packets that agree with `key` in the bits of `known`, a table decides those with zeros elsewhere by `found` (none: by no
+/// rule). Returns a rule of it because of which others may be decided differently; `None` when there is none. `open` are the
+/// table's [`FlowTable::open_rules`] for `known`; each that has to be looked at costs 1 of `budget`.
+///
+/// # Errors
+/// When the budget is spent before the answer is certain.
+pub fn rival<'a>(
+    key: &FlowKey,
+    known: &Mask,
+    found: Option<&Rule>,
+    open: &[OpenRule<'a>],
+    budget: &mut u32,
+) -> Result<Option<&'a Arc<Rule>>, OutOfBudget> {
+    // Rules below never decide; those of the same priority may, whichever of the two is found. The one found itself is a rival
+    // when it looks at what is not known.
+    let least = found.map_or(0, |found| found.flow.priority);
+    let above = &open[..open.partition_point(|open| open.priority >= least)];
+    let rival = above.iter().position(|open| open.may_match(key, known));
+    let looked_at = rival.map_or(above.len(), |place| place + 1);
+    *budget = u32::try_from(looked_at).ok().and_then(|cost| budget.checked_sub(cost)).ok_or(OutOfBudget)?;
+    Ok(rival.map(|place| above[place].rule))
 }
 
 fn is_dimension(rule: &Rule) -> bool {
@@ -79,7 +109,8 @@ mod tests {
         }
         let known = parse_match(known, &()).unwrap();
         let found = table.decide(&known.key, &mut u32::MAX.clone(), &mut Vec::new()).unwrap();
-        let rival = table.rival(&known.key, &known.mask, found.map(|rule| &**rule), &mut 1000).unwrap();
+        let open = table.open_rules(&known.mask);
+        let rival = super::rival(&known.key, &known.mask, found.map(|rule| &**rule), &open, &mut 1000).unwrap();
         rival.map(|rule| rule.flow.priority)
     }
 
@@ -128,8 +159,9 @@ mod tests {
             table.insert(parse_flow(&line, &()).unwrap(), 0, 1);
         }
         let known = parse_match(VM, &()).unwrap();
-        let ask = |budget: &mut u32| table.rival(&known.key, &known.mask, None, budget).map(|rival| rival.is_some());
-        assert_eq!(ask(&mut 99), Err(OutOfBudget));
-        assert_eq!(ask(&mut 100), Ok(false));
+        let open = table.open_rules(&known.mask);
+        let ask =
+            |mut budget| super::rival(&known.key, &known.mask, None, &open, &mut budget).map(|rival| rival.is_some());
+        assert_eq!((ask(99), ask(100)), (Err(OutOfBudget), Ok(false)));
     }
 }

@@ -5,10 +5,11 @@
 //! walk's way, and what the walk emits is what becomes of each. Trust: rules are a controller's; the walk and the rules looked
 //! at are bounded.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::entry::{SortEntry, SortState, Target};
-use crate::flow::{Action, FRAME_WORDS, FieldId, FlowKey, Rule, grammar};
+use crate::flow::{Action, FRAME_WORDS, FieldId, FlowKey, Mask, OpenRule, Rule, grammar, rival};
 use crate::pipeline::path::Step;
 use crate::pipeline::snapshot::BridgeView;
 use crate::pipeline::walk::{Outer, Request, Room, Sink, State, Walk, port};
@@ -57,9 +58,34 @@ pub enum Refusal {
     TooManyRules,
 }
 
+/// The rules of a bridge's tables that look at what entries do not know, found once for many entries.
+pub(super) struct OpenRules<'a> {
+    bridge: &'a BridgeView,
+    /// By table and what is known.
+    lists: HashMap<(u8, Mask), Vec<OpenRule<'a>>>,
+    /// How many are in the lists.
+    pub count: usize,
+}
+
+impl<'a> OpenRules<'a> {
+    pub fn new(bridge: &'a BridgeView) -> Self {
+        Self { bridge, lists: HashMap::new(), count: 0 }
+    }
+
+    fn of(&mut self, table: u8, known: &Mask) -> &[OpenRule<'a>] {
+        self.lists.entry((table, *known)).or_insert_with(|| {
+            let rules =
+                self.bridge.program.tables.table(table).map(|table| table.open_rules(known)).unwrap_or_default();
+            self.count += rules.len();
+            rules
+        })
+    }
+}
+
 /// The entry with what is true of it in this bridge. Rules looked at are taken from `budget`.
-pub(super) fn prove(bridge: &BridgeView, entry: &SortEntry, budget: &mut u32) -> SortEntry {
-    let mut sink = Prover { bridge, entry, budget, tables: [0; 4], table: 0, refusal: None, target: None };
+pub(super) fn prove(rules: &mut OpenRules<'_>, entry: &SortEntry, budget: &mut u32) -> SortEntry {
+    let bridge = rules.bridge;
+    let mut sink = Prover { rules, entry, budget, tables: [0; 4], table: 0, refusal: None, target: None };
     let (mut room, mut probes) = (Room::default(), WALK_BUDGET);
     let outcome = Walk::new(bridge, entry.key, &mut sink, &mut room, &mut probes).start();
     if outcome.is_err() {
@@ -73,8 +99,8 @@ pub(super) fn prove(bridge: &BridgeView, entry: &SortEntry, budget: &mut u32) ->
     entry.decided(sink.tables, state)
 }
 
-struct Prover<'p> {
-    bridge: &'p BridgeView,
+struct Prover<'p, 'b> {
+    rules: &'p mut OpenRules<'b>,
     entry: &'p SortEntry,
     budget: &'p mut u32,
     /// Those that the walk came through, one bit each.
@@ -85,7 +111,7 @@ struct Prover<'p> {
     target: Option<Target>,
 }
 
-impl Prover<'_> {
+impl Prover<'_, '_> {
     /// The first reason is the one that counts: what follows was not reached by all frames.
     fn refuse(&mut self, why: Refusal) {
         self.refusal.get_or_insert(why);
@@ -101,7 +127,7 @@ impl Prover<'_> {
     }
 }
 
-impl<'a> Sink<'a> for Prover<'_> {
+impl<'a> Sink<'a> for Prover<'_, '_> {
     fn step(&mut self, step: Step) {
         match step {
             Step::Output(port) => self.output(Target::Port(port)),
@@ -140,12 +166,10 @@ impl<'a> Sink<'a> for Prover<'_> {
         self.table = table;
         self.tables[usize::from(table) / 64] |= 1 << (table % 64);
         let known = &self.entry.known;
-        if let Some(rules) = self.bridge.program.tables.table(table) {
-            match rules.rival(key, known, rule.map(|rule| &**rule), self.budget) {
-                Ok(None) => {}
-                Ok(Some(rival)) => self.refuse(looks_at(rival, self.entry)),
-                Err(_) => self.refuse(Refusal::TooManyRules),
-            }
+        match rival(key, known, rule.map(|rule| &**rule), self.rules.of(table, known), self.budget) {
+            Ok(None) => {}
+            Ok(Some(rival)) => self.refuse(looks_at(rival, self.entry)),
+            Err(_) => self.refuse(Refusal::TooManyRules),
         }
         // A resubmit that finds nothing just comes back.
         if rule.is_none() && depth == 0 {

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::entry::{NO_SEAT, SortEntry, SortState, SortedPool, seat_of};
-use super::prove::prove;
+use super::prove::{OpenRules, prove};
 use crate::flow::Mac;
 use crate::pipeline::snapshot::{BridgePorts, BridgeView, Program};
 use crate::port::PortId;
@@ -12,6 +12,8 @@ use crate::wire::vlan;
 
 /// Rules that may be looked at for one entry: more make it refused.
 const ENTRY_BUDGET: u32 = 1 << 20;
+/// What it costs to bring a rule into the list that all entries are looked up in, in rules looked at there.
+const LIST_COST: usize = 16;
 
 /// Frames that are to be sorted.
 #[derive(Clone, Debug)]
@@ -132,10 +134,13 @@ impl SortTable {
         let is_pending = |entry: &Arc<SortEntry>| entry.state == SortState::Pending;
         let first = self.entries.iter().position(is_pending)?;
         let mut entries = self.entries.clone();
+        let (mut rules, mut listed) = (OpenRules::new(bridge), 0);
         for entry in entries[first..].iter_mut().filter(|entry| is_pending(entry)) {
             let mut left = ENTRY_BUDGET;
-            *entry = Arc::new(prove(bridge, entry, &mut left));
-            *budget = budget.saturating_sub(ENTRY_BUDGET - left);
+            *entry = Arc::new(prove(&mut rules, entry, &mut left));
+            let cost = (rules.count - listed) * LIST_COST + (ENTRY_BUDGET - left) as usize + 1;
+            listed = rules.count;
+            *budget = budget.saturating_sub(u32::try_from(cost).unwrap_or(u32::MAX));
             if *budget == 0 {
                 break;
             }
