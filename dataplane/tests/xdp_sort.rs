@@ -12,6 +12,7 @@ use ringswitch_dataplane::port::PortEvent;
 use ringswitch_dataplane::port::xdp::{
     MAX_POOL_SOCKETS, SortFilter, SortPool, Sorter, SorterChoice, XdpMode, XdpOptions, XdpPort, XdpStatus,
 };
+use ringswitch_dataplane::sys::clock;
 use ringswitch_dataplane::sys::packet_socket::PacketSocket;
 
 const PAIR: &str = "ip link add v0 type veth peer name p0
@@ -409,4 +410,47 @@ fn pools_survive_the_netdev_and_a_full_house_closes_and_opens_again() {
     // What a pool sends goes out as ever: its socket does not send.
     assert_eq!(bench.send(0, &[frame(100, 3)]), 1);
     assert_eq!(collect(&far, 1), [frame(100, 3)]);
+}
+
+/// What sorting costs the switch: `cargo test --release --test xdp_sort -- --ignored --nocapture cost`.
+#[test]
+#[ignore = "measures"]
+fn cost_of_sorted_and_unsorted_frames() {
+    if !inside("cost_of_sorted_and_unsorted_frames", PAIR) {
+        return;
+    }
+    for count in [0, 1, 64] {
+        let bench = Bench::new(1);
+        let port = open(&bench, XdpOptions::new("v0"));
+        sort(&bench, &port, &pools(0..count));
+        let far = FarEnd::new();
+        let frames: Vec<_> = (0..1024).map(|number| numbered(mac(number as usize % 64), None, 0, number)).collect();
+        let (mut batch, mut cycles, mut received, mut batches) = (PacketBatch::new(), 0, 0, 0);
+        for _ in 0..500 {
+            far.send(0, &frames);
+            let start = Instant::now();
+            let mut here = 0;
+            while here < frames.len() && start.elapsed() < Duration::from_secs(1) {
+                here += bench.with_rx(0, |rx| {
+                    let before = clock::cycles();
+                    let count = rx.rx_batch(&mut batch);
+                    rx.finish();
+                    if count > 0 {
+                        cycles += clock::cycles() - before;
+                        batches += 1;
+                    }
+                    count
+                });
+                batch.clear();
+            }
+            received += here;
+        }
+        let idle = bench.with_rx(0, |rx| {
+            let before = clock::cycles();
+            (0..100_000).for_each(|_| assert_eq!(rx.rx_batch(&mut batch), 0));
+            (clock::cycles() - before) / 100_000
+        });
+        let (cycles, frames) = (cycles as f64 / received as f64, received / batches);
+        println!("{count} pools: {cycles:.1} cycles per frame, {frames} frames per batch; an idle look {idle} cycles");
+    }
 }
