@@ -31,7 +31,10 @@ pub(super) struct Change {
     /// Hardware queues that belong to a pool, before or after: no slot is meant there.
     reserved: Box<[u16]>,
     is_settled: AtomicBool,
+    /// Queues that have not drained their old places.
     queues_left: AtomicUsize,
+    /// Queues that have not handed out what they parked.
+    queues_busy: AtomicUsize,
 }
 
 impl Change {
@@ -43,6 +46,7 @@ impl Change {
             reserved: reserved.into(),
             is_settled: AtomicBool::new(false),
             queues_left: AtomicUsize::new(queue_count.into()),
+            queues_busy: AtomicUsize::new(queue_count.into()),
         })
     }
 
@@ -54,11 +58,12 @@ impl Change {
     /// One of the queues is not there.
     pub fn leave_out(&self) {
         self.queues_left.fetch_sub(1, Ordering::Release);
+        self.queues_busy.fetch_sub(1, Ordering::Release);
     }
 
-    /// Every queue has drained its old places.
+    /// Every queue is done with it.
     pub fn is_over(&self) -> bool {
-        self.queues_left.load(Ordering::Acquire) == 0
+        self.queues_busy.load(Ordering::Acquire) == 0
     }
 
     fn is_in(&self, place: Place, queue: u16, slot: u16) -> bool {
@@ -111,7 +116,7 @@ impl ChangeHere {
 
     /// Looks how far it is, between two batches: what was handed out before has been dealt with. True when what is parked may
     /// be handed out.
-    pub fn is_over(&mut self, sockets: &impl Drain) -> bool {
+    pub fn is_drained(&mut self, sockets: &impl Drain) -> bool {
         if self.step == Step::Settling && self.change.is_settled.load(Ordering::Acquire) {
             let left = sockets.slots().enumerate().filter(|&(_, slot)| self.change.is_left(self.queue, slot));
             self.until.extend(left.map(|(index, _)| (index, sockets.position(index))));
@@ -120,10 +125,15 @@ impl ChangeHere {
         let is_drained = || self.until.iter().all(|&(index, position)| sockets.has_passed(index, position));
         if self.step == Step::Draining && is_drained() {
             self.step = Step::Waiting;
-            // Release, and acquire in `is_over`: the frames handed out here come before those parked elsewhere.
+            // Release, and acquire below: the frames handed out here come before those parked elsewhere.
             self.change.queues_left.fetch_sub(1, Ordering::Release);
         }
-        self.step == Step::Waiting && self.change.is_over()
+        self.step == Step::Waiting && self.change.queues_left.load(Ordering::Acquire) == 0
+    }
+
+    /// What was parked has been handed out: this queue is done with it.
+    pub fn leave(&self) {
+        self.change.queues_busy.fetch_sub(1, Ordering::Release);
     }
 
     /// A frame to this destination in this slot comes too early.
@@ -166,16 +176,18 @@ mod tests {
         assert!(!here[0].is_early(to(3), 2), "does not move");
         // The counters of a ring wrap. Slot 2 is nobody's old place and never drained.
         let mut rings = Rings(vec![(0, 3, u32::MAX), (1, 9, 9), (2, 50, 0)]);
-        assert!(!here[0].is_over(&rings), "old frames may still arrive");
+        assert!(!here[0].is_drained(&rings), "old frames may still arrive");
         change.settle();
-        assert!(!here[0].is_over(&rings), "the anchor is not read so far");
+        assert!(!here[0].is_drained(&rings), "the anchor is not read so far");
         rings.0[0] = (0, 70, 2);
-        assert!(!here[0].is_over(&rings));
+        assert!(!here[0].is_drained(&rings));
         rings.0[0] = (0, 70, 3);
-        assert!(!here[0].is_over(&rings), "the other queue is not so far");
+        assert!(!here[0].is_drained(&rings), "the other queue is not so far");
         assert!(!change.is_over());
-        assert!(here[1].is_over(&Rings(vec![(0, 0, 0)])), "nothing to read there");
-        assert!(here[0].is_over(&rings) && change.is_over());
+        assert!(here[1].is_drained(&Rings(vec![(0, 0, 0)])), "nothing to read there");
+        assert!(here[0].is_drained(&rings) && !change.is_over(), "what was parked is to be handed out");
+        here.iter().for_each(ChangeHere::leave);
+        assert!(change.is_over());
     }
 
     #[test]

@@ -138,9 +138,13 @@ impl XdpRx {
     #[cold]
     fn take_in_change(&mut self, batch: &mut PacketBatch) -> usize {
         let Some(change) = &mut self.change else { return 0 };
-        if change.is_over(&Sockets(&self.xsk, &self.lanes)) {
-            self.is_changing = false;
-            return self.take_parked(batch);
+        if change.is_drained(&Sockets(&self.xsk, &self.lanes)) {
+            let count = self.take_parked(batch);
+            if self.xsk.parked().is_none() {
+                self.is_changing = false;
+                self.change.iter().for_each(ChangeHere::leave);
+            }
+            return count;
         }
         let xsk = &mut self.xsk;
         let Some(index) = self.turns.next(|index| xsk.has_frames(index)) else {
@@ -196,9 +200,6 @@ impl RxQueue for XdpRx {
     fn rx_batch(&mut self, batch: &mut PacketBatch) -> usize {
         if self.is_changing {
             return self.take_in_change(batch);
-        }
-        if self.xsk.parked().is_some() {
-            return self.take_parked(batch);
         }
         match self.turns.next(|index| self.xsk.has_frames(index)) {
             Some(index) => self.take(index, batch),
