@@ -82,8 +82,8 @@ impl Vm {
         if asked && packets < most as u64 {
             port.leave(self.queue, &self.pool);
         }
-        if packets > 0 {
-            self.mean = (self.mean * 7 + (bytes / packets) as usize) / 8;
+        if let Some(mean) = bytes.checked_div(packets) {
+            self.mean = (self.mean * 7 + mean as usize) / 8;
             self.sent += bytes;
             port.charge(self.queue, &self.pool, QueueTotals { packets, bytes }, now);
         }
@@ -209,7 +209,7 @@ fn the_port_sends_what_it_may_to_a_percent() {
         for lens in [&[64][..], &[1514], &[9000], &[9000, 64, 64, 300]] {
             let mut vms = [vm(0, weight(100), lens), vm(1, weight(700), lens)];
             let port = port(bits, Vec::new());
-            let (pass, seconds) = if bits < 10_000_000 { (50_000, 20) } else { (4_000, 1) };
+            let (pass, seconds) = if bits < 10_000_000 { (100_000, 20) } else { (8_000, 1) };
             run(&port, &mut vms, SECOND, 2 * SECOND, pass);
             run(&port, &mut vms, 2 * SECOND, (2 + seconds) * SECOND, pass);
             let sent = vms.iter().map(|vm| vm.sent).sum();
