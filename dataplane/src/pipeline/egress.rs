@@ -11,7 +11,7 @@ use super::parse::rss_hash;
 use super::snapshot::{PortEntry, Snapshot};
 use crate::packet::{BATCH, DropReason, PacketBatch, PortCounters, TxList};
 use crate::port::{MAX_PORTS, PortId};
-use crate::sched::{self, Pool, QueueTotals, Shared};
+use crate::sched::{self, QueueTotals, Shared};
 use crate::sys::clock;
 
 /// The snapshot in force and the worker's lane of every counter.
@@ -23,10 +23,8 @@ pub struct Context<'a> {
     pub lane: usize,
     /// Milliseconds of `sys::clock::coarse_ms`.
     pub now_ms: u64,
-    /// Of the port where the burst came in: what has no other port to be counted at.
-    pub ingress: &'a PortCounters,
-    /// Who sends.
-    pub pool: &'a Pool,
+    /// Where the burst came in: what has no other port is counted there, and its pool pays for what is sent.
+    pub ingress: &'a PortEntry,
 }
 
 /// See the module.
@@ -175,11 +173,12 @@ struct Outlet {
 
 impl Outlet {
     /// Sends a list through its port. What the port does not take stays in the list when it may take it in a moment, and
-    /// is dropped and counted when not, or when this is the `last` try.
+    /// is dropped and counted when not, or when this is the `last` try. Once per list, and kept out of what runs per packet.
+    #[inline(never)]
     fn send(&mut self, context: Context, batch: &PacketBatch, port: PortId, list: &mut TxList, last: bool) {
         let Some(port) = context.snapshot.port(port) else {
             // A snapshot whose bridge names a port that it does not have.
-            context.ingress.dropped(DropReason::NoSuchPort, list.len() as u64);
+            context.ingress.counters[context.lane].dropped(DropReason::NoSuchPort, list.len() as u64);
             list.clear();
             return;
         };
@@ -294,7 +293,7 @@ impl Outlet {
         let now = clock::cycles();
         egress.saw_rest(room, now);
         if sent.bytes > 0 {
-            egress.charge(place.queue, context.pool, sent, now);
+            egress.charge(place.queue, &context.ingress.pool, sent, now);
         }
         match &mut self.shared {
             Some((known, packets)) if *known == place => *packets += tried,

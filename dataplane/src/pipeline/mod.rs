@@ -127,8 +127,7 @@ impl Pipeline {
     }
 
     fn context<'a>(&self, snapshot: &'a Snapshot, ingress: &'a PortEntry) -> Context<'a> {
-        let (counters, pool) = (&ingress.counters[self.lane], &*ingress.pool);
-        Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms(), ingress: counters, pool }
+        Context { snapshot, lane: self.lane, now_ms: clock::coarse_ms(), ingress }
     }
 
     /// The shared port to which most packets of the last batch went, if there is one; asked once.
