@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use common::{TestSwitch, udp};
 use ringswitch_dataplane::packet::{BATCH, PacketBatch, TxList};
 use ringswitch_dataplane::port::{RxQueue, TxQueue};
-use ringswitch_dataplane::sched::{Egress, EgressSpec, PoolSpec, QueueSpec, Rate};
+use ringswitch_dataplane::sched::{Egress, EgressSpec, Pool, PoolId, PoolSpec, QueueSpec, Rate, Rates};
 use ringswitch_dataplane::sys::clock;
 
 /// Always has a batch, which takes so many cycles.
@@ -216,6 +216,26 @@ fn ports_share_a_rate_by_weight_and_nothing_is_lost() {
     }
     let sent = [1, 2].map(|port| switch.totals(port).rx_packets);
     assert!((sent[1] as f64 / sent[0] as f64 - 3.0).abs() < 0.6, "{sent:?}");
+    assert_eq!(switch.drops(), [].into());
+    switch.assert_accounted();
+}
+
+#[test]
+fn the_ports_of_a_pool_have_its_rate_together() {
+    let mut switch = TestSwitch::new(3);
+    switch.set_flows("actions=output:3");
+    let few = Rate { per_second: 1, burst: 40 };
+    let spec = PoolSpec { max: Rates { shape_packets: Some(few), ..Rates::default() }, ..PoolSpec::default() };
+    let pool = Arc::new(Pool::new(PoolId(0), spec));
+    (1..=2).for_each(|port| switch.change(port, |entry| entry.pool = Arc::clone(&pool)));
+    (1..=2).for_each(|port| switch.offer(port, vec![udp(1, 3, 10); 100]));
+    (0..20).for_each(|_| _ = switch.poll_once());
+    let received = [1, 2].map(|port| switch.totals(port).rx_packets);
+    assert_eq!((received[0], received[1]), (32, 8), "a batch, and what was left of the burst");
+    // Without a rate they go on at once.
+    (1..=2).for_each(|port| switch.set_pool(port, PoolSpec::default()));
+    switch.send(3, []);
+    assert_eq!(switch.received(3).len(), 200);
     assert_eq!(switch.drops(), [].into());
     switch.assert_accounted();
 }

@@ -175,7 +175,8 @@ struct Outlet {
 
 impl Outlet {
     /// Sends a list through its port. What the port does not take stays in the list when it may take it in a moment, and
-    /// is dropped and counted when not, or when this is the `last` try.
+    /// is dropped and counted when not, or when this is the `last` try. Once per list, and kept out of what runs per packet.
+    #[inline(never)]
     fn send(&mut self, context: Context, batch: &PacketBatch, port: PortId, list: &mut TxList, last: bool) {
         let Some(port) = context.snapshot.port(port) else {
             // A snapshot whose bridge names a port that it does not have.

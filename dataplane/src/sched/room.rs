@@ -53,7 +53,7 @@ impl Room {
     }
 
     fn is_scarce(&self, free: u32) -> bool {
-        free < RESERVE.min(self.most.load(Relaxed) / 4)
+        free < RESERVE.min(self.most.load(Relaxed) / 2)
     }
 
     /// True when it is better to look again before more is sent.
@@ -96,9 +96,9 @@ mod tests {
         let room = Room::new(10);
         room.saw(64, 0);
         assert!(!room.is_short());
-        room.saw(16, 0);
+        room.saw(32, 0);
         assert!(!room.is_short());
-        room.saw(15, 0);
+        room.saw(31, 0);
         assert!(room.is_short());
     }
 }

@@ -1,9 +1,10 @@
 //! Whose turn it is on a worker: deficit round robin over pools, in cycles of its CPU.
 //!
 //! Every pool stands at a virtual time, which advances by the cycles that its batches took divided by its weight. In a round
-//! those are served that stand before the round's end; when all of them have less than a batch to bring, the next round
-//! begins: with the pool that is least ahead of those who waited, so that no pass is wasted on waiting. A batch that took
-//! longer than the round is paid back in the next ones. Who brings nothing gets nothing for later. Neighbours: `worker::run`.
+//! those are served that stand before the round's end; when each of them stands behind it or has less than a batch to bring,
+//! the next round begins, with the pool that is least ahead of those who wait: no pass is wasted on waiting. A batch that
+//! took longer than the round is paid back in the next ones. Who brings nothing gets nothing for later. Neighbours:
+//! `worker::run`.
 
 use super::pool::{DEFAULT_WEIGHT, POOLS, Pool, Virtual, virtual_time};
 
@@ -24,8 +25,10 @@ pub struct Turns {
     places: Box<[Place]>,
     /// Counts passes.
     pass: u64,
-    /// The least of those who were not served since the round began, because they stand behind its end.
+    /// The least of those who want more and stand behind the round's end.
     next: Option<Virtual>,
+    /// Somebody who was served in this pass wants more and has his turn in the next one too.
+    goes_on: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -37,7 +40,7 @@ struct Place {
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { end: ROUND, places: vec![Place::default(); POOLS].into(), pass: 0, next: None }
+        Self { end: ROUND, places: vec![Place::default(); POOLS].into(), pass: 0, next: None, goes_on: false }
     }
 }
 
@@ -46,6 +49,7 @@ impl Turns {
     #[inline(always)]
     pub fn begin_pass(&mut self) {
         self.pass += 1;
+        self.goes_on = false;
     }
 
     /// True when the pool's queues are served in this pass.
@@ -56,21 +60,36 @@ impl Turns {
             place.pass = self.pass;
             return true;
         }
-        self.next = Some(self.next.map_or(place.stand, |next| next.min(place.stand)));
+        let stand = place.stand;
+        self.wait(stand);
         false
     }
 
-    /// A batch took so many cycles, `walk_cycles` of them for walks through the tables.
     #[inline(always)]
-    pub fn charge(&mut self, pool: &Pool, cycles: u64, walk_cycles: u64) {
+    fn wait(&mut self, stand: Virtual) {
+        self.next = Some(self.next.map_or(stand, |next| next.min(stand)));
+    }
+
+    /// A batch took so many cycles, `walk_cycles` of them for walks through the tables. `is_full`: there is probably more.
+    #[inline(always)]
+    pub fn charge(&mut self, pool: &Pool, cycles: u64, walk_cycles: u64, is_full: bool) {
         let cost = cycles.min(CHARGE_MAX) + walk_cycles.min(CHARGE_MAX) * (WALK_PRICE - 1);
         let Place { stand, .. } = &mut self.places[pool.place()];
         *stand = (*stand).max(self.end - ROUND) + pool.advance(cost);
+        let stand = *stand;
+        if is_full && stand < self.end {
+            self.goes_on = true;
+        } else if is_full {
+            self.wait(stand);
+        }
     }
 
-    /// Those who are served in this round want no more for now. True when somebody waits: the next round begins.
+    /// The pass is over. True when somebody waits for the next round, which begins.
     #[inline(always)]
-    pub fn next_round(&mut self) -> bool {
+    pub fn end_pass(&mut self) -> bool {
+        if self.goes_on {
+            return false;
+        }
         let Some(next) = self.next.take() else { return false };
         self.end = self.end.max(next + ROUND);
         true
@@ -103,20 +122,19 @@ mod tests {
     fn serve(turns: &mut Turns, vms: &mut [Vm], from: u64, cycles: u64) -> u64 {
         let (mut now, mut idle) = (from, 0);
         while now < from + cycles {
-            let (mut served, mut full) = (0, false);
+            let mut served = 0;
             turns.begin_pass();
             for vm in &mut *vms {
                 if !turns.has_turn(&vm.pool) || vm.pause.is_some() && vm.next > now {
                     continue;
                 }
                 vm.next = now + vm.pause.unwrap_or(0);
-                turns.charge(&vm.pool, vm.cost, if vm.walks { vm.cost } else { 0 });
+                turns.charge(&vm.pool, vm.cost, if vm.walks { vm.cost } else { 0 }, vm.pause.is_none());
                 now += vm.cost;
                 vm.got += vm.cost;
                 served += 1;
-                full |= vm.pause.is_none();
             }
-            if !full && turns.next_round() || served > 0 {
+            if turns.end_pass() || served > 0 {
                 continue;
             }
             now += 50;
@@ -196,7 +214,7 @@ mod tests {
     fn a_batch_during_which_the_host_took_the_cpu_away_costs_a_bounded_time() {
         let mut turns = Turns::default();
         let mut vms = [vm(0, 100, 2000, None), vm(1, 100, 2000, None)];
-        turns.charge(&vms[0].pool, 100_000_000, 0);
+        turns.charge(&vms[0].pool, 100_000_000, 0, true);
         serve(&mut turns, &mut vms, 0, 2 * CHARGE_MAX);
         assert!(vms[0].got > CHARGE_MAX / 3, "{} cycles after a debt of {CHARGE_MAX}", vms[0].got);
     }

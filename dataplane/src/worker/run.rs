@@ -80,8 +80,6 @@ pub struct Worker {
     sleeper: Sleeper,
     /// Whose turn it is.
     turns: Turns,
-    /// Some queue brought a whole batch in this pass, and probably has more.
-    full: bool,
     stopped: bool,
 }
 
@@ -103,7 +101,6 @@ impl Worker {
             mailbox,
             commands,
             turns: Turns::default(),
-            full: false,
             stopped: false,
         })
     }
@@ -126,18 +123,17 @@ impl Worker {
             self.read_mail();
         }
         let start = clock::cycles();
-        let mut received = self.pass();
-        // Nobody whose turn it is has more: the others have theirs, and when nobody had anything, now.
-        if !self.full && self.turns.next_round() && received == 0 {
-            received = self.pass();
+        let (mut received, others_wait) = self.pass();
+        if received == 0 && others_wait {
+            (received, _) = self.pass();
         }
         self.account(received, clock::cycles().saturating_sub(start));
         received
     }
 
+    /// Serves each queue whose pool has its turn. Returns the packets received, and true when others waited who have it now.
     #[inline]
-    fn pass(&mut self) -> usize {
-        self.full = false;
+    fn pass(&mut self) -> (usize, bool) {
         self.turns.begin_pass();
         let mut received = 0;
         let mut place = 0;
@@ -153,7 +149,7 @@ impl Worker {
                 self.queues.seen(place, true);
             }
         }
-        received
+        (received, self.turns.end_pass())
     }
 
     /// Receives a batch from one queue, processes it and gives the descriptors back. `None` when the queue has no turn.
@@ -174,7 +170,7 @@ impl Worker {
         let is_limited = admission != Admission::Free;
         let start = clock::cycles();
         let mut received = attachment.queue.rx_batch(&mut self.batch);
-        self.full |= self.batch.room() == 0;
+        let is_full = self.batch.room() == 0;
         if is_limited {
             received = attachment.admit(ingress, &self.snapshot, &mut self.batch);
         }
@@ -198,7 +194,7 @@ impl Worker {
         attachment.counters.packets.add(received as u64);
         attachment.counters.batches.add(1);
         attachment.counters.cycles.add(cycles);
-        self.turns.charge(&ingress.pool, cycles, lookups.walk_cycles);
+        self.turns.charge(&ingress.pool, cycles, lookups.walk_cycles, is_full);
         let handled = received + self.batch.tally.total() as usize;
         self.batch.clear();
         Some(handled)
