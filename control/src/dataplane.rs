@@ -466,8 +466,11 @@ mod tests {
     use ringswitch_dataplane::sys::affinity::allowed_cpus;
     use ringswitch_dataplane::sys::event::EventFd;
 
+    use ringswitch_dataplane::sched::QueueSpec;
+
     use super::*;
     use crate::engine::BridgeView;
+    use crate::model::{Rates, Record, Vlan, port_column};
 
     fn switch() -> Switch {
         let (sender, _) = crossbeam_channel::unbounded();
@@ -497,5 +500,33 @@ mod tests {
         let after = publish(&mut switch, &programs);
         assert_eq!(after[0], before[0]);
         assert!(after[1] > before[1]);
+    }
+
+    #[test]
+    fn who_shares_a_port_goes_on_sharing_it_until_the_rules_are_other_ones() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut switch = switch();
+        let mut port = Port::default();
+        for column in ["type=vhost-user".to_owned(), format!("path={}/vm1", dir.path().display())] {
+            port_column(&mut port, Record::Any, &column).unwrap();
+        }
+        let (id, pool, program) = (PortId(0), Arc::default(), Program::default());
+        switch.open_port(id, "vm1", &port).unwrap();
+        switch.add_bridge(0, Learning { capacity: 16, aging: 300 });
+        let mut egress = |tag: u16, qos: Option<EgressSpec>| {
+            let (name, rates, vlan, config) = ("vm1", Rates::default(), Vlan::Access(tag), 0);
+            let port = PortView { id, name, number: 1, vlan, rates, pool: &pool, qos, config };
+            let view = BridgeView { name: "br", program: &program, ports: vec![port] };
+            switch.publish(View { bridges: vec![Some(view)] });
+            switch.workers.current().port(id).unwrap().egress.clone()
+        };
+        let queue = |id| QueueSpec { id, ..QueueSpec::default() };
+        let of = |ids: &[u32]| Some(EgressSpec { max_bytes: None, queues: ids.iter().copied().map(queue).collect() });
+        let first = egress(1, of(&[0])).unwrap();
+        assert!(Arc::ptr_eq(&first, &egress(2, of(&[0])).unwrap()), "another VLAN is nothing to it");
+        let second = egress(2, of(&[0, 1])).unwrap();
+        assert_eq!(second.counts().len(), 2);
+        assert_eq!(second.counts()[0], first.counts()[0], "queue 0 is the one that was there");
+        assert!(egress(2, None).is_none());
     }
 }

@@ -131,7 +131,12 @@ impl Dataplane for Recorder {
 
     fn publish(&mut self, view: View<'_>) -> u64 {
         let ports = view.bridges.iter().flatten().flat_map(|bridge| &bridge.ports);
-        let ports: Vec<_> = ports.map(|port| format!("{}={}", port.name, port.number)).collect();
+        let shared = |qos: &EgressSpec| {
+            let queues: Vec<_> = qos.queues.iter().map(|queue| queue.id.to_string()).collect();
+            format!(" at {} by {}", qos.max_bytes.map_or(0, |rate| rate.per_second), queues.join("/"))
+        };
+        let qos = |port: &PortView<'_>| port.qos.as_ref().map(shared).unwrap_or_default();
+        let ports: Vec<_> = ports.map(|port| format!("{}={}{}", port.name, port.number, qos(port))).collect();
         self.epoch += 1;
         self.log.borrow_mut().push(format!("publish {}", ports.join(" ")));
         self.epoch
@@ -277,6 +282,26 @@ fn queues_go_where_they_are_wanted_before_workers_see_the_change() {
     assert!(bench.taken().is_empty());
     bench.engine.transact(&[wish("[]"), set("open_vswitch", ".", "other_config:pmd-auto-lb=true")]).unwrap();
     assert_eq!(bench.taken(), ["publish vm1=1"]);
+}
+
+#[test]
+fn a_qos_reaches_workers_at_once_and_touches_no_device() {
+    let mut bench = Bench::new(&["vm1", "vm2"]);
+    let create = |table: &str, id: &str, columns: &[&str]| Command::Create {
+        table: table.to_owned(),
+        id: Some(id.to_owned()),
+        columns: columns.iter().map(|&column| column.to_owned()).collect(),
+    };
+    let qos = create("qos", "@up", &["type=linux-htb", "other_config:max-rate=8000", "queues:3=@q"]);
+    let queue = create("queue", "@q", &["other_config:min-rate=800"]);
+    let answers = bench.engine.transact(&[set("port", "vm1", "qos=@up"), qos.clone(), queue.clone()]).unwrap();
+    assert_eq!(answers[1..], ["up", "q"]);
+    assert_eq!(bench.taken(), ["publish vm1=1 at 1000 by 0/3 vm2=2"]);
+    bench.engine.transact(&[set("port", "vm2", "qos=up"), set("qos", "up", "other_config:max-rate=16000")]).unwrap();
+    assert_eq!(bench.taken(), ["publish vm1=1 at 2000 by 0/3 vm2=2 at 2000 by 0/3"]);
+    bench.engine.transact(&[queue, qos, set("qos", "up", "other_config:max-rate=8")]).unwrap_err();
+    assert_eq!(bench.taken(), [""; 0], "800 bits per second are promised");
+    assert_eq!(bench.engine.to_toml().matches("[qos.").count(), 2, "nothing was created");
 }
 
 #[test]
