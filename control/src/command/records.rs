@@ -213,8 +213,13 @@ mod tests {
     }
 
     fn switch() -> Switch {
-        let text = "[bridges.br0.ports.vm1]\ntype = \"vhost-user\"\npath = \"/run/vm1\"";
-        crate::config::parse(text, "t".as_ref(), &[0]).unwrap()
+        let bridge = "br0".to_owned();
+        let columns = vec!["type=vhost-user".to_owned(), "path=/run/vm1".to_owned()];
+        let port = Command::AddPort { bridge: bridge.clone(), port: "vm1".to_owned(), may_exist: false, columns };
+        let mut switch = Switch::default();
+        edit(&mut switch, &Command::AddBr { bridge, may_exist: false }).unwrap();
+        edit(&mut switch, &port).unwrap();
+        switch
     }
 
     const UPLINK: &str = "set port vm1 qos=@up -- --id=@up create qos type=linux-htb other-config:max-rate=1000000000 \

@@ -21,6 +21,8 @@ pub(super) struct Waiting {
     /// The same for what queues were promised, by queue.
     promise_starts: Box<[Virtual]>,
     round: Virtual,
+    /// How often somebody asked.
+    asked: u64,
 }
 
 /// One pool in one queue.
@@ -39,6 +41,8 @@ struct Wait {
     since: u64,
     /// It is not waited for any longer than until then.
     until: u64,
+    /// How often somebody had asked.
+    asked: u64,
 }
 
 /// Where a sender is to be found.
@@ -51,16 +55,19 @@ impl Waiting {
     pub fn new(queues: usize, round: Virtual) -> Self {
         let senders = vec![Sender::default(); queues * POOLS].into_boxed_slice();
         let list = Vec::with_capacity(senders.len());
-        Self { senders, list, starts: [0; PROMISED as usize], promise_starts: vec![0; queues].into(), round }
+        Self { senders, list, starts: [0; PROMISED as usize], promise_starts: vec![0; queues].into(), round, asked: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Forgets those who did not ask again in time.
+    /// Somebody asks: forgets those who did not ask again in time. A worker that the host kept from its CPU could ask for none of
+    /// its senders, so nobody is forgotten before all had the opportunity twice.
     pub fn forget(&mut self, now: u64) {
-        self.list.retain(|wait| wait.until > now);
+        self.asked += 1;
+        let (asked, twice) = (self.asked, 2 * (self.list.len() as u64 + 1));
+        self.list.retain(|wait| wait.until > now || asked - wait.asked < twice);
     }
 
     /// Bytes that the pool may have now by its weight; 0 when it is the others' turn, and very many when there are none.
@@ -96,7 +103,7 @@ impl Waiting {
     /// The pool wants more than it got. It is waited for, `patience` longer than until `since`.
     pub fn stay(&mut self, queue: usize, pool: &Pool, class: u8, since: u64, patience: u64) {
         let sender = place(queue, pool);
-        let wait = Wait { sender, class, since, until: since + patience };
+        let wait = Wait { sender, class, since, until: since + patience, asked: self.asked };
         match self.list.iter_mut().find(|wait| wait.sender == sender) {
             Some(old) => *old = wait,
             // As long as there are senders: nothing is allocated.

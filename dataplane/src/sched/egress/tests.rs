@@ -359,3 +359,13 @@ fn a_full_ring_is_shared_by_those_who_wait_for_it_until_it_is_dead() {
     assert_eq!(port.ask(0, &vms[0].pool, 64, later + 9 * MS), Pull::Later);
     assert_eq!(port.ask(0, &vms[0].pool, 64, later + 11 * MS), Pull::Packets(BATCH));
 }
+
+#[test]
+fn a_worker_that_is_kept_from_its_cpu_serves_the_higher_class_first_all_the_same() {
+    let port = port(20_000_000, vec![queue(1, 0, None, None), queue(2, 1, None, None)]);
+    let mut vms = [vm(0, weight(100), &[1514]), vm(1, weight(100), &[1514])];
+    (vms[0].queue, vms[1].queue) = (1, 2);
+    run(&port, &mut vms, SECOND, 2 * SECOND, 20 * MS);
+    run(&port, &mut vms, 2 * SECOND, 12 * SECOND, 20 * MS);
+    assert!(vms[1].sent > vms[0].sent * 10, "{} and {} bytes", vms[1].sent, vms[0].sent);
+}
