@@ -7,6 +7,7 @@ pub mod affinity;
 mod bell;
 pub mod clock;
 pub mod cpu;
+pub mod ethtool;
 pub mod event;
 pub mod limits;
 pub mod netdev;
