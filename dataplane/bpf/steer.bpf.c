@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * The XDP program of an AF_XDP port: frames go to the switch's socket of the queue they arrived on; what the operator's
- * pass filter names, and what arrives on a queue without a socket, goes on to the kernel.
+ * The XDP program of an AF_XDP port: frames go to a socket of the switch on the queue they arrived on (a frame of one queue
+ * cannot reach another's socket): the one of the pool that their destination address and VLAN belong to, else the queue's
+ * anchor. What the operator's pass filter names, and what arrives on a queue without a socket, goes on to the kernel.
  *
  * Trust: every byte of the frame is the wire's; each header is bounds-checked before it is read (the verifier insists).
  * Rules are constants, set before loading, so that an empty filter costs nothing: the verifier removes the code.
@@ -17,6 +18,7 @@
 #define MAX_RULES 16
 #define MAX_TAGS 2
 #define FRAGMENT_OFFSET 0x1fff
+#define VLAN_ID 0x0fff
 
 /* Written by filter.rs as 12 bytes; keep both in step. */
 enum { RULE_DL_TYPE = 1, RULE_TP_DST = 2, RULE_DL_DST = 3 };
@@ -31,12 +33,40 @@ struct rule {
 const volatile __u32 rule_count = 0;
 const volatile struct rule rules[MAX_RULES] = {};
 
+/* Sockets per queue: the anchor is the first, then one per pool. Written before loading, program.rs says how many. */
+const volatile __u32 slots = 1;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, 1); /* set to the netdev's queue count before loading */
+	__uint(max_entries, 1); /* set to queues x slots before loading */
 	__type(key, __u32);
 	__type(value, __u32);
 } sockets SEC(".maps");
+
+/* Written by program.rs as 8 bytes; keep both in step. */
+struct destination {
+	__u8 mac[ETH_ALEN];
+	__u16 vlan; /* of the outermost tag; 0 without one */
+};
+
+struct table {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct destination);
+	__type(value, __u32);
+} no_table SEC(".maps"); /* an example of one: for a mere declaration clang describes only its name */
+
+/*
+ * Which destination belongs to which slot. A table is complete before it is put here and never changed after: a change is
+ * one new table, so no frame is judged by half of it, and the kernel returns from putting it here only when no program
+ * that began with the old one still runs.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct table);
+} tables SEC(".maps");
 
 struct tag {
 	__be16 tci;
@@ -130,14 +160,39 @@ static __always_inline int is_for_kernel(void *data, void *end)
 	return 0;
 }
 
+static __always_inline __u32 slot_of(void *data, void *end)
+{
+	struct destination destination = {};
+	struct ethhdr *eth = data;
+	struct tag *tag = (void *)(eth + 1);
+	__u32 only = 0, *slot;
+	void *table = bpf_map_lookup_elem(&tables, &only);
+
+	if (!table || (void *)(eth + 1) > end || (eth->h_dest[0] & 1))
+		return 0;
+	__builtin_memcpy(destination.mac, eth->h_dest, ETH_ALEN);
+	if (eth->h_proto == bpf_htons(ETH_P_8021Q) || eth->h_proto == bpf_htons(ETH_P_8021AD)) {
+		if ((void *)(tag + 1) > end)
+			return 0;
+		destination.vlan = bpf_ntohs(tag->tci) & VLAN_ID;
+	}
+	slot = bpf_map_lookup_elem(table, &destination);
+	return slot ? *slot : 0;
+}
+
 SEC("xdp.frags")
 int steer(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	__u32 anchor = context->rx_queue_index * slots, slot;
 
 	if (rule_count > 0 && is_for_kernel(data, end))
 		return XDP_PASS;
-	return bpf_redirect_map(&sockets, context->rx_queue_index, XDP_PASS);
+	slot = slot_of(data, end);
+	/* A slot may be without a socket on this queue. */
+	if (slot && bpf_redirect_map(&sockets, anchor + slot, XDP_PASS) == XDP_REDIRECT)
+		return XDP_REDIRECT;
+	return bpf_redirect_map(&sockets, anchor, XDP_PASS);
 }
 
 char _license[] SEC("license") = "GPL";

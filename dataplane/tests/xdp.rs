@@ -339,7 +339,7 @@ fn a_netdev_that_comes_and_goes_while_the_port_opens_is_no_error() {
             let again = crossbeam_channel::TryRecvError::Empty;
             while stopped.try_recv() == Err(again) {
                 sh("ip link add v0 type veth peer name p0 && ip link set p0 up && ip link set v0 up");
-                sh("sleep 0.05 && ip link del v0");
+                sh("sleep 0.15 && ip link del v0");
             }
         });
         let (start, mut failed, mut up) = (Instant::now(), Vec::new(), 0);

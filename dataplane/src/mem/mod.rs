@@ -19,4 +19,7 @@ pub use mapping::Mapping;
 pub use memory::{GuestMemory, MemoryError, Region, RegionSpec};
 pub use slots::Slots;
 pub use span::Span;
-pub use xsk::{FRAME_ROOM, RxFrame, Xsk, XskConfig, XskCounters, XskError, XskRx, XskStatistics, XskTx, XskWay};
+pub use xsk::{
+    FRAME_ROOM, RxFrame, Xsk, XskConfig, XskCounters, XskError, XskOpener, XskRx, XskSocket, XskStatistics, XskTx,
+    XskWay,
+};

@@ -31,6 +31,8 @@ drop_reasons! {
     RxMalformed = "rx_malformed",
     /// rx: above the rate to which the port is policed.
     Policed = "rx_policed",
+    /// rx: its destination was moving to another socket, and too many frames waited for that already.
+    RxHeldBack = "rx_held_back",
     /// No rule matched.
     NoRule = "no_rule",
     /// A rule says drop.

@@ -5,6 +5,7 @@
 //! `port::xdp` and `port::tap` follow theirs with this.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -20,14 +21,16 @@ pub(super) const WHEN_IT_RINGS: i32 = -1;
 /// What follows a netdev.
 pub(super) trait Follow: Send + 'static {
     /// Looks at the netdev and does what follows from it. Returns after how many milliseconds to look again though nothing
-    /// rang: [`AGAIN_MS`] or [`WHEN_IT_RINGS`].
+    /// rang: [`AGAIN_MS`], [`WHEN_IT_RINGS`], or sooner while something is under way.
     fn follow(&mut self) -> i32;
 }
 
 /// The thread, and what it works on. Dropping it ends the thread.
 pub(super) struct Follower<F> {
     followed: Arc<Mutex<F>>,
-    stop: Arc<EventFd>,
+    /// Signalled to have it look again, or to end.
+    wake: Arc<EventFd>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -35,17 +38,28 @@ impl<F: Follow> Follower<F> {
     /// Starts to follow. `bell` is older than the first look that made `followed`, so that no change is missed between;
     /// `again_ms` is what that look returned.
     pub fn start(thread: &str, bell: LinkBell, followed: F, mut again_ms: i32) -> io::Result<Self> {
-        let (followed, stop) = (Arc::new(Mutex::new(followed)), Arc::new(EventFd::new()?));
+        let (followed, wake) = (Arc::new(Mutex::new(followed)), Arc::new(EventFd::new()?));
+        let stop = Arc::new(AtomicBool::new(false));
         let body = {
-            let (followed, stop) = (Arc::clone(&followed), Arc::clone(&stop));
+            let (followed, wake, stop) = (Arc::clone(&followed), Arc::clone(&wake), Arc::clone(&stop));
             move || {
-                while bell.wait(&stop, again_ms) {
+                loop {
+                    bell.wait(&wake, again_ms);
+                    wake.drain();
+                    if stop.load(Ordering::Acquire) {
+                        return;
+                    }
                     again_ms = lock(&followed).follow();
                 }
             }
         };
         let thread = std::thread::Builder::new().name(thread.to_owned()).spawn(body)?;
-        Ok(Self { followed, stop, thread: Some(thread) })
+        Ok(Self { followed, wake, stop, thread: Some(thread) })
+    }
+
+    /// Has the thread look again.
+    pub fn look(&self) {
+        self.wake.signal();
     }
 
     /// What is followed, between two looks.
@@ -56,7 +70,8 @@ impl<F: Follow> Follower<F> {
 
 impl<F> Drop for Follower<F> {
     fn drop(&mut self) {
-        self.stop.signal();
+        self.stop.store(true, Ordering::Release);
+        self.wake.signal();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -140,7 +140,7 @@ pub(super) fn socket(family: libc::c_int, kind: libc::c_int, protocol: libc::c_i
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-pub(super) fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+pub(crate) fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
@@ -208,15 +208,14 @@ impl LinkBell {
         Ok(Self { socket })
     }
 
-    /// Waits until the bell rings, `stop` is signalled or the time is over; false when it is `stop`.
-    pub fn wait(&self, stop: &EventFd, timeout_ms: i32) -> bool {
+    /// Waits until the bell rings, `wake` is signalled or the time is over.
+    pub fn wait(&self, wake: &EventFd, timeout_ms: i32) {
         let entry = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut fds = [entry(self.socket.as_raw_fd()), entry(stop.as_raw_fd())];
+        let mut fds = [entry(self.socket.as_raw_fd()), entry(wake.as_raw_fd())];
         // SAFETY: two live entries.
         unsafe { libc::poll(fds.as_mut_ptr(), 2, timeout_ms) };
         let mut message = [0u8; 4096];
         // SAFETY: the kernel writes at most the buffer. An overrun (ENOBUFS) is an error once and a ring all the same.
         while unsafe { libc::recv(self.socket.as_raw_fd(), message.as_mut_ptr().cast(), message.len(), 0) } > 0 {}
-        fds[1].revents == 0
     }
 }

@@ -1,4 +1,5 @@
-//! Registers frames with the kernel and binds a socket to a queue, in the best way that the driver knows.
+//! Registers frames with the kernel and binds the socket that owns them, and sends, to a queue, in the best way that the
+//! driver knows.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -12,8 +13,10 @@ use xsk_rs::{CompQueue, FillQueue, RxQueue, Socket, TxQueue, Umem};
 use super::{FRAME_SIZE, XskConfig, XskError, XskWay};
 use crate::sys::netdev::set_option;
 
-/// A queue whose last owner has just died stays bound for some 20 ms.
-const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+/// A queue whose last owner has just died stays bound until the kernel has closed each of its sockets, 10 to 20 ms apart.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+/// Entries of a ring that stays empty: the least there can be.
+const UNUSED_RING: u32 = 1;
 
 // Not in the libc crate.
 const SO_BUSY_POLL: libc::c_int = 46;
@@ -62,7 +65,7 @@ fn bind(config: &XskConfig<'_>, umem: &Umem, way: XskWay) -> io::Result<Rings> {
     let copy = if way.zero_copy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };
     let jumbo = if way.jumbo { BindFlags::XDP_USE_SG } else { BindFlags::empty() };
     let socket_config = SocketConfig::builder()
-        .rx_queue_size(ring(config.rx_frames)?)
+        .rx_queue_size(ring(UNUSED_RING)?)
         .tx_queue_size(ring(config.tx_frames)?)
         .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
         .bind_flags(BindFlags::XDP_USE_NEED_WAKEUP | copy | jumbo)

@@ -5,6 +5,7 @@ use std::ptr;
 use xsk_rs::Umem;
 use xsk_rs::umem::frame::FrameDesc;
 
+use super::socket::Desc;
 use crate::mem::Span;
 
 /// Bytes of a frame, one page: what every driver takes.
@@ -12,11 +13,13 @@ pub(super) const FRAME_SIZE: u32 = 4096;
 /// Bytes of a frame that hold packet data; the kernel keeps 256 before them for the XDP program.
 pub const FRAME_ROOM: usize = FRAME_SIZE as usize - 256;
 
-/// The UMEM, kept mapped as long as one half lives.
+/// The UMEM, kept mapped as long as one half or one socket lives.
 #[derive(Debug)]
 pub(super) struct Frames {
     start: *mut u8,
     len: usize,
+    /// By frame: the only descriptors that the library's rings take.
+    descs: Box<[FrameDesc]>,
     pub(super) umem: Umem,
 }
 
@@ -39,7 +42,13 @@ impl Frames {
             data.cursor().set_pos(0);
             start = ptr::with_exposed_provenance_mut(at);
         }
-        Self { start, len: descs.len() * FRAME_SIZE as usize, umem }
+        Self { start, len: descs.len() * FRAME_SIZE as usize, descs: (&*descs).into(), umem }
+    }
+
+    /// The frame that an address lies in.
+    #[inline(always)]
+    pub(super) fn desc(&self, address: u64) -> Option<FrameDesc> {
+        self.descs.get(address as usize / FRAME_SIZE as usize).copied()
     }
 
     /// The bytes of a descriptor; empty when it does not lie in the UMEM.
@@ -57,14 +66,14 @@ impl Frames {
 #[derive(Clone, Copy, Debug)]
 pub struct RxFrame<'a> {
     pub(super) frames: &'a Frames,
-    pub(super) descs: &'a [FrameDesc],
+    pub(super) descs: &'a [Desc],
 }
 
 impl RxFrame<'_> {
     /// The pieces in order. They are valid until [`XskRx::release`].
     #[inline(always)]
     pub fn pieces(&self) -> impl Iterator<Item = Span> + '_ {
-        self.descs.iter().map(|desc| self.frames.span(desc.addr(), desc.lengths().data()))
+        self.descs.iter().map(|desc| self.frames.span(desc.address as usize, desc.len as usize))
     }
 
     /// How many pieces.

@@ -1,9 +1,10 @@
-//! One AF_XDP socket: the frames it shares with the kernel (UMEM) and its four rings, split into a receiving and a
-//! transmitting half that may be used by different threads.
+//! AF_XDP on one queue of a netdev: the frames shared with the kernel (UMEM) and their rings, split into a receiving and
+//! a transmitting half that may be used by different threads. Any number of sockets may receive: they share the frames and
+//! the fill ring, which belong to the queue.
 //!
-//! Each half owns its frames for good: a receive frame is in the fill ring, with the kernel, in the rx ring or held here;
-//! a transmit frame is free, staged, in the tx ring, with the kernel or in the completion ring. The rings are as long as
-//! their half has frames, so there is room for every frame that is given back, sooner or later.
+//! Each half owns its frames for good: a receive frame is in the fill ring, with the kernel, in a socket's rx ring or held
+//! by [`XskRx`]; a transmit frame is free, staged, in the tx ring, with the kernel or in the completion ring. Fill and
+//! completion ring are as long as their half has frames, so there is room for every frame that is given back, sooner or later.
 //!
 //! Trust: the kernel keeps its contract (networking/af_xdp); frame contents are the wire's. Neighbours: `port::xdp` opens
 //! sockets and wraps the halves in queues.
@@ -11,16 +12,18 @@
 mod bind;
 mod frames;
 mod rx;
+mod socket;
 mod statistics;
 mod tx;
 
 pub use frames::{FRAME_ROOM, RxFrame};
 pub use rx::XskRx;
+pub use socket::{XskOpener, XskSocket};
 pub use statistics::{XskCounters, XskStatistics};
 pub use tx::XskTx;
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -34,6 +37,8 @@ const FETCH: usize = 64;
 pub struct XskConfig<'a> {
     /// The netdev's name.
     pub netdev: &'a str,
+    /// Its number.
+    pub ifindex: u32,
     /// Its queue.
     pub queue: u32,
     /// Receive frames; a power of two.
@@ -87,7 +92,7 @@ pub enum XskError {
     },
 }
 
-/// An open socket, in halves.
+/// An open queue, in halves.
 #[derive(Debug)]
 pub struct Xsk {
     /// The receiving half.
@@ -96,11 +101,13 @@ pub struct Xsk {
     pub tx: XskTx,
     /// How it was bound.
     pub way: XskWay,
+    /// What opens further sockets for `rx`.
+    pub opener: XskOpener,
 }
 
 impl Xsk {
-    /// Allocates the frames, binds, and gives all receive frames to the kernel. Waits up to a second for a queue that is
-    /// still busy.
+    /// Allocates the frames, binds, and gives all receive frames to the kernel. Waits some seconds for a queue that is still
+    /// busy.
     ///
     /// # Errors
     /// See [`XskError`].
@@ -109,18 +116,28 @@ impl Xsk {
         let memory = |source| XskError::Memory { frames, source };
         let (umem, mut descs) = bind::register(config).map_err(memory)?;
         let refused = |source| XskError::Bind { queue: config.queue, source };
-        let ((tx, rx, rings), way) = bind::first(config, &umem).map_err(refused)?;
+        let ((tx, owner, rings), way) = bind::first(config, &umem).map_err(refused)?;
         let (fill, done) = rings.ok_or_else(|| refused(io::ErrorKind::AddrInUse.into()))?;
         if let Some(us) = config.busy_poll_us {
-            bind::set_busy_poll(rx.fd().as_raw_fd(), us)?;
+            bind::set_busy_poll(owner.fd().as_raw_fd(), us)?;
         }
         let frames = Arc::new(Frames::new(umem, &mut descs));
+        // SAFETY: the descriptor is open as long as `owner`.
+        let fd = unsafe { BorrowedFd::borrow_raw(owner.fd().as_raw_fd()) };
+        let opener = XskOpener {
+            owner: fd.try_clone_to_owned().map_err(refused)?,
+            frames: Arc::clone(&frames),
+            ifindex: config.ifindex,
+            queue: config.queue,
+            busy_poll_us: config.busy_poll_us,
+        };
+        let anchor = opener.open(config.rx_frames)?;
         let tx_is_behind = Arc::new(AtomicBool::new(false));
         let tx_descs = descs.split_off(config.rx_frames as usize);
-        let mut rx = XskRx::new(rx, fill, Arc::clone(&frames), descs, Arc::clone(&tx_is_behind));
-        rx.busy_poll = config.busy_poll_us.is_some();
+        let busy_poll = config.busy_poll_us.is_some();
+        let mut rx = XskRx::new((owner, fill), anchor, descs, busy_poll, Arc::clone(&tx_is_behind));
         rx.release();
         let tx = XskTx::new(tx, done, frames, tx_descs, tx_is_behind);
-        Ok(Self { rx, tx, way })
+        Ok(Self { rx, tx, way, opener })
     }
 }

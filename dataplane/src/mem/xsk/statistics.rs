@@ -5,7 +5,11 @@ use std::ptr;
 
 /// Reads the kernel's counters of one socket; keeps the socket open.
 #[derive(Debug)]
-pub struct XskStatistics(OwnedFd);
+pub struct XskStatistics {
+    fd: OwnedFd,
+    /// The kernel tells the fill ring's counter through every socket of the queue: it is counted through one of them.
+    owns_fill: bool,
+}
 
 /// What the kernel counts per socket (`XDP_STATISTICS`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,9 +25,14 @@ pub struct XskCounters {
 }
 
 impl XskStatistics {
-    /// Reads through this descriptor of the socket.
-    pub(super) fn new(fd: OwnedFd) -> Self {
-        Self(fd)
+    /// Of the socket that owns the fill ring.
+    pub(super) fn of_owner(fd: OwnedFd) -> Self {
+        Self { fd, owns_fill: true }
+    }
+
+    /// Of one that only receives.
+    pub(super) fn of_receiver(fd: OwnedFd) -> Self {
+        Self { fd, owns_fill: false }
     }
 
     /// The counters now; zero when the kernel does not tell.
@@ -34,7 +43,7 @@ impl XskStatistics {
             let mut counters: libc::xdp_statistics = std::mem::zeroed();
             let mut len = size_of::<libc::xdp_statistics>() as libc::socklen_t;
             libc::getsockopt(
-                self.0.as_raw_fd(),
+                self.fd.as_raw_fd(),
                 libc::SOL_XDP,
                 libc::XDP_STATISTICS,
                 ptr::from_mut(&mut counters).cast(),
@@ -45,7 +54,7 @@ impl XskStatistics {
         XskCounters {
             rx_dropped: counters.rx_dropped,
             rx_ring_full: counters.rx_ring_full,
-            fill_ring_empty: counters.rx_fill_ring_empty_descs,
+            fill_ring_empty: if self.owns_fill { counters.rx_fill_ring_empty_descs } else { 0 },
             invalid_descs: counters.rx_invalid_descs + counters.tx_invalid_descs,
         }
     }

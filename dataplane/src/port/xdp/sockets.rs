@@ -1,16 +1,21 @@
-//! A port that is up: the program attached, a socket on each queue, its halves with the workers. Dropping it takes all of
+//! A port that is up: the program attached, sockets on each queue, their halves with the workers. Dropping it takes all of
 //! that back, in the right order.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
+use super::nic::Nic;
 use super::program::{AttachMode, Program};
-use super::queue::{XdpRx, XdpTx};
+use super::queue::{Lane, XdpRx, XdpTx};
+use super::sort::{PoolSorting, SortPool};
+use super::sorting::{ANCHOR_WEIGHT, Sorters, Sorting, close_all};
 use super::{XdpError, XdpOptions};
 use crate::mem::{FRAME_ROOM, Xsk, XskConfig, XskCounters, XskStatistics, XskWay};
 use crate::port::PortContext;
 use crate::sys::netdev::{Netdev, Promiscuous, rx_queue_count};
 
+/// The part of a queue's receive frames that may wait in the socket of one pool: one that is flooded leaves the other half.
+const POOL_PART: u32 = 2;
 /// Ethernet header and two tags.
 const HEADERS: usize = 22;
 
@@ -19,8 +24,11 @@ pub(super) struct Sockets {
     queue_count: u16,
     mode: AttachMode,
     zero_copy: bool,
+    /// Of all sockets but the pools'.
     statistics: Vec<XskStatistics>,
     program: Option<Program>,
+    /// There as long as the program.
+    sorting: Option<Sorting>,
     _promiscuous: Promiscuous,
 }
 
@@ -46,6 +54,7 @@ impl Sockets {
         for queue in 0..queue_count {
             let xsk = Xsk::open(&XskConfig {
                 netdev: name,
+                ifindex: netdev.index,
                 queue: u32::from(queue),
                 rx_frames: options.rx_frames,
                 tx_frames: options.tx_frames,
@@ -55,28 +64,53 @@ impl Sockets {
             opened.push(xsk);
         }
         let zero_copy = opened.iter().all(|xsk| xsk.way.zero_copy);
-        let mut statistics = Vec::with_capacity(opened.len());
-        for (queue, xsk) in (0..).zip(&opened) {
-            program.steer(queue, &xsk.rx)?;
-            statistics.push(xsk.rx.statistics().map_err(XdpError::Statistics)?);
-        }
+        let mut statistics = Vec::new();
+        let mut queues = Vec::with_capacity(opened.len());
+        let mut halves = Vec::with_capacity(opened.len());
         for (queue, xsk) in (0..).zip(opened) {
-            context.host.attach_rx(context.id, queue, Box::new(XdpRx(xsk.rx)));
+            let anchor = &xsk.rx.sockets()[0];
+            program.steer(queue, 0, anchor)?;
+            for of_one in [xsk.opener.statistics(), anchor.statistics()] {
+                statistics.push(of_one.map_err(XdpError::Statistics)?);
+            }
+            let frames = Arc::new(AtomicU64::new(0));
+            let lane = Lane { slot: 0, weight: ANCHOR_WEIGHT, frames: Arc::clone(&frames) };
+            halves.push((XdpRx::new(xsk.rx, lane).map_err(XdpError::Bell)?, xsk.tx));
+            queues.push((xsk.opener, frames));
+        }
+        let sorters = Sorters {
+            choice: options.sorter,
+            entries: options.rx_frames / POOL_PART,
+            queues,
+            tables: program.tables(),
+            nic: Nic::new(name),
+        };
+        let sorting = Some(Sorting::new(context, sorters));
+        for (queue, (rx, xsk)) in (0..).zip(halves) {
+            context.host.attach_rx(context.id, queue, Box::new(rx));
             if usize::from(queue) < context.tx.capacity() {
-                let tx = XdpTx { xsk: xsk.tx, mtu: Arc::clone(mtu) };
+                let tx = XdpTx { xsk, mtu: Arc::clone(mtu) };
                 context.tx.replace(usize::from(queue), Some(Box::new(tx)));
             }
         }
-        let context = context.clone();
-        Ok(Self {
-            context,
-            queue_count,
-            mode,
-            zero_copy,
-            statistics,
-            program: Some(program),
-            _promiscuous: promiscuous,
-        })
+        let (context, program) = (context.clone(), Some(program));
+        Ok(Self { context, queue_count, mode, zero_copy, statistics, program, sorting, _promiscuous: promiscuous })
+    }
+
+    /// Goes on towards sorting to these pools; true when that is reached.
+    pub fn sort(&mut self, pools: &[SortPool]) -> bool {
+        let both = self.sorting.as_mut().zip(self.program.as_mut());
+        both.is_none_or(|(sorting, program)| sorting.advance(program, pools))
+    }
+
+    /// No change is under way or to come.
+    pub fn is_sorted(&self, pools: &[SortPool]) -> bool {
+        self.sorting.as_ref().is_some_and(|sorting| sorting.is_sorted(pools))
+    }
+
+    /// How pools are sorted.
+    pub fn pools(&self) -> Vec<PoolSorting> {
+        self.sorting.as_ref().map_or_else(Vec::new, Sorting::status)
     }
 
     /// How it runs, for operators.
@@ -104,7 +138,7 @@ impl Sockets {
 
     /// The kernel's counters, all sockets together, since they were opened.
     pub fn counters(&self) -> XskCounters {
-        let mut sum = XskCounters::default();
+        let mut sum = self.sorting.as_ref().map_or_else(XskCounters::default, Sorting::counters);
         self.statistics.iter().for_each(|statistics| sum += statistics.read());
         sum
     }
@@ -112,15 +146,22 @@ impl Sockets {
 
 impl Drop for Sockets {
     fn drop(&mut self) {
-        // First no new frames, then the queues, whose last half closes each socket.
+        // First no new frames; then what else keeps sockets open; then the queues, whose last half closes each.
         self.program = None;
+        self.sorting = None;
         self.statistics.clear();
+        let (mut queues, mut sockets) = (Vec::new(), Vec::new());
         for queue in 0..self.queue_count {
-            self.context.host.detach_rx(self.context.id, queue);
+            let rx = self.context.host.detach_rx(self.context.id, queue);
             if usize::from(queue) < self.context.tx.capacity() {
                 self.context.tx.replace(usize::from(queue), None);
             }
+            if let Some(mut rx) = rx.and_then(|rx| rx.into_any().downcast::<XdpRx>().ok()) {
+                sockets.append(&mut rx.remove_pools());
+                queues.push(rx);
+            }
         }
+        close_all(sockets);
     }
 }
 

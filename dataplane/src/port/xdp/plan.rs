@@ -1,0 +1,173 @@
+//! Which pool gets which ring: a pure function of what is wanted, what is, and what works. A pool keeps what it has as long as
+//! that is allowed and works; others get the best that is free, in their order.
+
+use super::program::MAX_POOL_SOCKETS;
+use super::sort::{SortPool, Sorter, SorterChoice};
+
+/// What a pool has of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    Hardware(u16),
+    Slot(u16),
+    Nothing,
+}
+
+/// What works.
+pub(super) struct Means {
+    pub choice: SorterChoice,
+    /// Hardware queues that pools may have, or why none.
+    pub nic: Result<Vec<u16>, String>,
+    /// Or why the program cannot sort.
+    pub xdp: Result<(), String>,
+}
+
+/// A pool's home, and why it is no better one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Planned {
+    pub home: Home,
+    pub why_not: Vec<(Sorter, String)>,
+}
+
+/// Of each pool, in their order; `before` tells what one of this name has.
+pub(super) fn plan(pools: &[SortPool], before: impl Fn(&str) -> Home, means: &Means) -> Vec<Planned> {
+    let nic = match means.choice.refusal(Sorter::Nic) {
+        Some(why) => Err(why),
+        None => means.nic.clone(),
+    };
+    let xdp = match means.choice.refusal(Sorter::Xdp) {
+        Some(why) => Err(why),
+        None => means.xdp.clone(),
+    };
+    let slots = xdp.map(|()| (1..=MAX_POOL_SOCKETS).collect());
+    let kept = |pool: &SortPool| if is_sortable(pool) { before(&pool.name) } else { Home::Nothing };
+    let kept: Vec<_> = pools.iter().map(kept).collect();
+    let mut nic =
+        Supply::new(nic, kept.iter().filter_map(|home| if let Home::Hardware(n) = home { Some(*n) } else { None }));
+    let mut xdp =
+        Supply::new(slots, kept.iter().filter_map(|home| if let Home::Slot(n) = home { Some(*n) } else { None }));
+    pools.iter().zip(kept).map(|(pool, kept)| place(pool, kept, &mut nic, &mut xdp)).collect()
+}
+
+fn is_sortable(pool: &SortPool) -> bool {
+    pool.filters.iter().any(|filter| !filter.is_group())
+}
+
+fn place(pool: &SortPool, kept: Home, nic: &mut Supply, xdp: &mut Supply) -> Planned {
+    if !is_sortable(pool) {
+        let why = || "the pool has no address to sort by".to_owned();
+        return Planned { home: Home::Nothing, why_not: vec![(Sorter::Nic, why()), (Sorter::Xdp, why())] };
+    }
+    let mut why_not = Vec::new();
+    let (had_queue, had_slot) = match kept {
+        Home::Hardware(queue) => (Some(queue), None),
+        Home::Slot(slot) => (None, Some(slot)),
+        Home::Nothing => (None, None),
+    };
+    match nic.take(had_queue, |all| format!("no room: the NIC's {all} spare queues have pools")) {
+        Ok(queue) => return Planned { home: Home::Hardware(queue), why_not },
+        Err(why) => why_not.push((Sorter::Nic, why)),
+    }
+    match xdp.take(had_slot, |all| format!("no room: {all} sockets per queue")) {
+        Ok(slot) => Planned { home: Home::Slot(slot), why_not },
+        Err(why) => {
+            why_not.push((Sorter::Xdp, why));
+            Planned { home: Home::Nothing, why_not }
+        }
+    }
+}
+
+/// Numbers to be given out.
+struct Supply {
+    /// All there are, or why none.
+    all: Result<Vec<u16>, String>,
+    /// Those that nobody keeps, to be taken from the end.
+    free: Vec<u16>,
+}
+
+impl Supply {
+    fn new(all: Result<Vec<u16>, String>, kept: impl Iterator<Item = u16>) -> Self {
+        let kept: Vec<_> = kept.collect();
+        let free = all.iter().flatten().rev().copied().filter(|number| !kept.contains(number)).collect();
+        Self { all, free }
+    }
+
+    /// What it had if that is still to be had, else the next.
+    fn take(&mut self, had: Option<u16>, no_room: impl FnOnce(usize) -> String) -> Result<u16, String> {
+        let all = self.all.as_ref().map_err(String::clone)?;
+        let kept = had.filter(|number| all.contains(number));
+        kept.or_else(|| self.free.pop()).ok_or_else(|| no_room(all.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::xdp::SortFilter;
+
+    fn pool(number: usize) -> SortPool {
+        let mac = [2, 0, 0, 0, (number >> 8) as u8, number as u8];
+        SortPool { name: format!("vm{number}").into(), weight: 100, filters: vec![SortFilter { mac, vlan: 0 }] }
+    }
+
+    fn means(choice: SorterChoice, nic: Result<Vec<u16>, String>) -> Means {
+        Means { choice, nic, xdp: Ok(()) }
+    }
+
+    fn homes(pools: &[SortPool], before: &[(&str, Home)], means: &Means) -> Vec<Home> {
+        let before =
+            |name: &str| before.iter().find(|(other, _)| *other == name).map_or(Home::Nothing, |found| found.1);
+        plan(pools, before, means).into_iter().map(|planned| planned.home).collect()
+    }
+
+    #[test]
+    fn the_first_pools_get_hardware_the_next_sockets_the_rest_nothing() {
+        let pools: Vec<_> = (0..70).map(pool).collect();
+        let planned = plan(&pools, |_| Home::Nothing, &means(SorterChoice::Auto, Ok(vec![2, 3])));
+        assert_eq!(planned[0], Planned { home: Home::Hardware(2), why_not: vec![] });
+        assert_eq!(planned[1].home, Home::Hardware(3));
+        let no_queue = (Sorter::Nic, "no room: the NIC's 2 spare queues have pools".to_owned());
+        assert_eq!(planned[2], Planned { home: Home::Slot(1), why_not: vec![no_queue.clone()] });
+        assert_eq!(planned[65].home, Home::Slot(64));
+        let no_socket = (Sorter::Xdp, "no room: 64 sockets per queue".to_owned());
+        assert_eq!(planned[66], Planned { home: Home::Nothing, why_not: vec![no_queue, no_socket] });
+    }
+
+    #[test]
+    fn who_has_something_keeps_it() {
+        let pools = [pool(1), pool(2), pool(3)];
+        let before = [("vm2", Home::Slot(1)), ("vm3", Home::Hardware(3))];
+        let auto = means(SorterChoice::Auto, Ok(vec![3]));
+        assert_eq!(homes(&pools, &before, &auto), [Home::Slot(2), Home::Slot(1), Home::Hardware(3)]);
+        // The queue is wanted for something else now.
+        let none = means(SorterChoice::Auto, Err("every queue takes part in RSS".into()));
+        assert_eq!(homes(&pools, &before, &none), [Home::Slot(2), Home::Slot(1), Home::Slot(3)]);
+        // A queue became free: whoever has a socket moves up.
+        let more = means(SorterChoice::Auto, Ok(vec![2, 3]));
+        assert_eq!(homes(&pools[1..], &before, &more), [Home::Hardware(2), Home::Hardware(3)]);
+    }
+
+    #[test]
+    fn the_option_limits_the_choice_and_says_so() {
+        let says = |only| format!("the port's option says sorter={only}");
+        let chosen = |choice| plan(&[pool(1)], |_| Home::Slot(5), &means(choice, Ok(vec![1]))).remove(0);
+        assert_eq!(chosen(SorterChoice::Nic).home, Home::Hardware(1));
+        let xdp = chosen(SorterChoice::Xdp);
+        assert_eq!((xdp.home, xdp.why_not), (Home::Slot(5), vec![(Sorter::Nic, says("xdp"))]));
+        let software = chosen(SorterChoice::Software);
+        let both = vec![(Sorter::Nic, says("software")), (Sorter::Xdp, says("software"))];
+        assert_eq!((software.home, software.why_not), (Home::Nothing, both));
+    }
+
+    #[test]
+    fn a_pool_without_an_address_of_its_own_is_not_sorted() {
+        let group = SortFilter { mac: [1, 0, 0x5e, 0, 0, 1], vlan: 0 };
+        let planned = plan(
+            &[SortPool { filters: vec![group], ..pool(1) }, SortPool { filters: vec![], ..pool(2) }],
+            |_| Home::Slot(1),
+            &means(SorterChoice::Auto, Ok(vec![1])),
+        );
+        assert!(
+            planned.iter().all(|planned| planned.home == Home::Nothing && planned.why_not[1].1.contains("no address"))
+        );
+    }
+}
