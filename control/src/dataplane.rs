@@ -517,7 +517,7 @@ mod tests {
             let (name, rates, vlan, config) = ("vm1", Rates::default(), Vlan::Access(tag), 0);
             let port = PortView { id, name, number: 1, vlan, rates, pool: &pool, qos, config };
             let view = BridgeView { name: "br", program: &program, ports: vec![port] };
-            switch.publish(View { bridges: vec![Some(view)] });
+            switch.publish(View { bridges: vec![Some(view)], pools: Vec::new() });
             switch.workers.current().port(id).unwrap().egress.clone()
         };
         let queue = |id| QueueSpec { id, ..QueueSpec::default() };
