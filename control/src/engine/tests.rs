@@ -135,7 +135,10 @@ impl Dataplane for Recorder {
             let queues: Vec<_> = qos.queues.iter().map(|queue| queue.id.to_string()).collect();
             format!(" at {} by {}", qos.max_bytes.map_or(0, |rate| rate.per_second), queues.join("/"))
         };
-        let qos = |port: &PortView<'_>| port.qos.as_ref().map(shared).unwrap_or_default();
+        let qos = |port: &PortView<'_>| {
+            // A NIC that nobody limited is no news.
+            port.qos.as_ref().filter(|qos| **qos != EgressSpec::default()).map(shared).unwrap_or_default()
+        };
         let ports: Vec<_> = ports.map(|port| format!("{}={}{}", port.name, port.number, qos(port))).collect();
         self.epoch += 1;
         self.log.borrow_mut().push(format!("publish {}", ports.join(" ")));

@@ -273,7 +273,6 @@ mod tests {
             ("50 0.3 | 50", "Even"),
             // They would only swap parts.
             ("34 | 33 2", "Even"),
-            ("34 1 | 3", "Even"),
             // Pinned queues stay; what is beside them moves.
             ("!60 30 | 10", "30>1"),
             ("!60 !30 | 10", "Even"),
