@@ -133,9 +133,10 @@ impl Reader<'_> {
                     queue
                 }
             };
-            match number.get_ref().parse() {
-                Ok(number) => drop(qos.queues.insert(number, queue)),
-                Err(_) => self.error(number.span(), format!("{path}: expected a queue's number from 0 to 61439")),
+            // One spelling for each number: the queue's name is made of it.
+            match number.get_ref().parse::<u32>().ok().filter(|known| known.to_string() == **number.get_ref()) {
+                Some(number) => drop(qos.queues.insert(number, queue)),
+                None => self.error(number.span(), format!("{path}: expected a queue's number from 0 to 61439")),
             }
         }
         shaping.qos.insert(name.to_owned(), qos);

@@ -214,6 +214,10 @@ fn errors_of_qos_name_their_place() {
             "f.toml:4:16: qos.up.queues.one: expected a queue's number from 0 to 61439",
         ),
         (
+            &format!("{qos}[qos.up.queues.00]\nmin-rate = 1"),
+            "f.toml:4:16: qos.up.queues.00: expected a queue's number from 0 to 61439",
+        ),
+        (
             &format!("{qos}[qos.up.queues.1]\nmin-rate = 9\nmax-rate = 8"),
             "f.toml:5:12: qos.up.queues.1.min-rate: min-rate 9 is above its max-rate 8",
         ),
