@@ -14,7 +14,7 @@ NAMES = {
     "idle_cpu": "idle CPU %", "kflows": "1000 flows/s", "s": "seconds", "cpu_s": "CPU seconds", "bytes_per_flow": "B/flow",
     "one_more_ms": "one more, ms", "kib_per_port": "KiB/port", "off": "off by %", "rate": "rate",
     "dropped": "dropped %", "unfair": "unfair %", "mbit": "Mbit/s", "p99_alone": "p99 us alone", "times": "times", "come_ms": "coming, ms",
-    "gone_ms": "gone, ms", "mframes": "million frames", "wrong": "frames to a wrong guest", "lost_frames": "frames lost",
+    "gone_ms": "gone, ms", "step_ms": "step, ms", "mframes": "million frames", "wrong": "frames to a wrong guest", "lost_frames": "frames lost",
     "duplicate": "duplicated", "reordered": "reordered", "changes": "changes",
 }  # fmt: skip
 

@@ -380,7 +380,7 @@ SCENARIOS = {
     "shaping": Scenario(shaping, ("off", "rate", "dropped")),
     "fairness": Scenario(sharing.fairness, ("unfair", "off", "mbit")),
     "noisy": Scenario(sharing.noisy, ("p99", "p99_alone", "times", "lost", "mpps")),
-    "reaction": Scenario(sharing.reaction, ("come_ms", "gone_ms")),
+    "reaction": Scenario(sharing.reaction, ("come_ms", "gone_ms", "step_ms")),
     "sorting": Scenario(sharing.sorting, ("cycles", "mframes", "wrong", "lost")),
     "changes": Scenario(sharing.changes, ("lost_frames", "duplicate", "reordered", "changes", "mframes")),
     "wakeup": Scenario(wakeup, ("p50", "max", "idle_cpu")),

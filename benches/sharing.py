@@ -88,7 +88,7 @@ def noisy(bench):
         def measure(switch):
             def quiet(*streams):
                 words = [word for stream in streams for word in ("--traffic", stream)]
-                options = (*words, "--latency", "--warmup", "0.5", "--duration", "3")
+                options = (*words, "--latency", "--burst", "4", "--warmup", "0.5", "--duration", "3")
                 report = json.loads(host.run(command(bench, switch, guests, *options), 40))
                 sender, receiver = report["stations"][2], report["stations"][3]
                 if "latency_us" not in receiver:
@@ -106,7 +106,7 @@ def noisy(bench):
 
 def reaction(bench):
     """Two guests share 100 Mbit/s of a NIC; the second one begins and stops. Milliseconds from its first frame at the far end until it has 90 % of
-    its half, and from its last one until the first has 90 % of all, over windows of 4 ms."""
+    its half, and from its last one until the first has 90 % of all, over windows of 4 ms; 0 is less than a step, the time between two looks."""
     rules = tuple(f"in_port={n},actions=output:3" for n in (1, 2))
     for turn in bench.alternate(Setup(guests=2, netdevs=1, rules=rules), only=("ringswitch",)):
 
@@ -129,7 +129,8 @@ def reaction(bench):
                 first.check()
             finally:
                 first.stop()
-            return reactions(samples, line / 8)
+            steps = sorted(later[0] - now[0] for now, later in zip(samples, samples[1:], strict=False))
+            return {**reactions(samples, line / 8), "step_ms": 1e3 * steps[len(steps) // 2]}
 
         turn.figure("a guest comes and goes", measure)
 

@@ -147,14 +147,14 @@ class Ringswitch(Switch):
     def sorters(self, port):
         """Those that the port's pools are sorted by."""
         pools = json.loads(self.ctl("pool-list"))
-        return {uplink["sorter"] for pool in pools for uplink in pool["uplinks"] if uplink["port"] == port}
+        return {uplink["sorter"] for pool in pools for uplink in pool["sorting"] if uplink["uplink"] == port}
 
     def pool_filter(self, pool, mac):
         self.ctl("pool-set", pool, f"filters={mac}")
 
     def pin(self, port, cpu):
-        """A worker by number polls the port's first queue."""
-        self.ctl("set", "interface", port, f"other_config:pmd-rxq-affinity=0:{cpu}", "other_config:pmd-rxq-isolate=false")
+        """The worker of this CPU polls the port's first queue."""
+        self.ctl("set", "interface", port, f"other_config:pmd-rxq-affinity=0:{cpu}")
 
     def sample(self, names, seconds):
         """`(time, bytes that each port's guest sent ...)` about once a millisecond."""

@@ -105,6 +105,10 @@ pub struct Args {
     /// Send for so long before counting, seconds
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub warmup: Option<Duration>,
+    /// A station sends and receives at most N frames before it is the next one's turn, 1 to 32: fewer make latencies truer when
+    /// others send a lot
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub burst: u8,
     /// Do not announce the stations' addresses first
     #[arg(long)]
     pub no_learn: bool,

@@ -102,6 +102,7 @@ pub fn open(args: &Args, stop: &AtomicBool) -> Result<Bench, SetupError> {
     let macs: Vec<_> = stations.iter().map(|station| station.mac).collect();
     for (index, station) in stations.iter_mut().enumerate() {
         station.recorder = recorder.clone();
+        station.burst = usize::from(args.burst);
         station.listening = listening(args, index, count, &streams);
         let senders = senders(args, index, station.queues(), &streams, &macs, replay.as_ref());
         let announcements = if args.no_learn { Vec::new() } else { announcements(args, index, &streams, &macs) };

@@ -66,6 +66,8 @@ pub struct Station {
     paces: Vec<Pace>,
     /// Frames per second whatever the trial says.
     own_pps: Option<f64>,
+    /// Frames that it sends and receives before it is another one's turn.
+    pub burst: usize,
     /// How closely it looks at what it receives.
     pub listening: Listening,
     /// Where received frames are written to.
@@ -104,6 +106,7 @@ impl Station {
             senders: Vec::new(),
             paces: Vec::new(),
             own_pps: None,
+            burst: BATCH,
             listening: Listening::Counting,
             recorder: None,
             latency: latencies(),
@@ -216,7 +219,7 @@ impl Station {
     #[inline(always)]
     fn send(&mut self, queue: usize, now: u64, room: usize) -> Result<usize, GuestError> {
         let pace = &mut self.paces[queue];
-        let due = pace.due(now, BATCH.min(room));
+        let due = pace.due(now, self.burst.min(room));
         self.counters.tx_missed += std::mem::take(&mut pace.missed);
         if due == 0 {
             return Ok(0);
@@ -247,18 +250,18 @@ impl Station {
         let (frames, bytes) = match (&mut self.listening, &self.recorder) {
             (Listening::Counting, None) => {
                 let patient = sending && now.wrapping_sub(self.last_rx) < PATIENCE;
-                pair.rx.count_frames(BATCH, patient, |_, _, _| ())?
+                pair.rx.count_frames(self.burst, patient, |_, _, _| ())?
             }
             (Listening::Touching(bytes), None) => {
                 let patient = sending && now.wrapping_sub(self.last_rx) < PATIENCE;
-                pair.rx.count_frames(BATCH, patient, |area, offset, len| {
+                pair.rx.count_frames(self.burst, patient, |area, offset, len| {
                     let len = bytes.len().min(len as usize);
                     area.read_bytes(offset, &mut bytes[..len]);
                 })?
             }
             (Listening::Sampling, None) => {
                 let (mut number, wanted, mut latency) = (0, self.sample, None);
-                let counted = pair.rx.count_frames(BATCH, false, |area, offset, len| {
+                let counted = pair.rx.count_frames(self.burst, false, |area, offset, len| {
                     // One of the batch, another one each time; the first when the batch is shorter.
                     if number == wanted || number == 0 {
                         let mut head = [0; HEAD];
@@ -275,7 +278,7 @@ impl Station {
             (listening, recorder) => {
                 let mut recorder = recorder.as_ref().map(|r| r.lock().unwrap_or_else(|e| e.into_inner()));
                 let (mut frames, mut bytes) = (0, 0);
-                pair.rx.receive_frames(BATCH, |frame| {
+                pair.rx.receive_frames(self.burst, |frame| {
                     frames += 1;
                     bytes += frame.len() as u64;
                     if let Some(recorder) = &mut recorder {
