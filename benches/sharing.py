@@ -178,9 +178,9 @@ def sorting(bench):
                 before = switch.usage()
                 report = json.loads(host.run(words, 260, codes=(0, 1)))
                 usage, check = switch.usage().since(before), report["check"]
-                used = switch.sorters(UPLINK)
-                if used != {sorter}:
-                    raise Failed(f"sorted by {', '.join(sorted(used))}")
+                for pool, sorting in switch.sorters(UPLINK).items():
+                    if sorting["sorter"] != sorter:
+                        raise Failed(f"{pool} is sorted by {sorting['sorter']}: {sorting['why_not']}")
                 return {
                     "cycles": usage.busy_cycles / max(usage.packets, 1),
                     "mframes": check["good"] / 1e6,

@@ -145,9 +145,9 @@ class Ringswitch(Switch):
         self.ctl("set", "interface", port, f"options:sorter={sorter}")
 
     def sorters(self, port):
-        """Those that the port's pools are sorted by."""
+        """Who sorts for each pool that the port knows."""
         pools = json.loads(self.ctl("pool-list"))
-        return {uplink["sorter"] for pool in pools for uplink in pool["sorting"] if uplink["uplink"] == port}
+        return {pool["name"]: uplink for pool in pools for uplink in pool["sorting"] if uplink["uplink"] == port}
 
     def pool_filter(self, pool, mac):
         self.ctl("pool-set", pool, f"filters={mac}")

@@ -369,7 +369,7 @@ fn operators_read_what_sorts_and_why_not_better() {
     assert_eq!(all[0].queues, "socket on the queue");
     let last = all.last().expect("there are pools");
     assert_eq!((last.sorter, last.queues.as_str()), (Sorter::Software, ""));
-    assert_eq!(last.why_not, [nic(VETH_CANNOT), xdp("no room: 64 sockets per queue")]);
+    assert_eq!(last.why_not, [nic(VETH_CANNOT), xdp("no room: 128 sockets per queue")]);
 
     let forced = |only| format!("the port's option says sorter={only}");
     let one = sorting(SorterChoice::Xdp, &many[..1]).remove(0);

@@ -121,15 +121,15 @@ mod tests {
 
     #[test]
     fn the_first_pools_get_hardware_the_next_sockets_the_rest_nothing() {
-        let pools: Vec<_> = (0..70).map(pool).collect();
+        let pools: Vec<_> = (0..134).map(pool).collect();
         let planned = plan(&pools, |_| Home::Nothing, &means(SorterChoice::Auto, Ok(vec![2, 3])));
         assert_eq!(planned[0], Planned { home: Home::Hardware(2), why_not: vec![] });
         assert_eq!(planned[1].home, Home::Hardware(3));
         let no_queue = (Sorter::Nic, "no room: the NIC's 2 spare queues have pools".to_owned());
         assert_eq!(planned[2], Planned { home: Home::Slot(1), why_not: vec![no_queue.clone()] });
-        assert_eq!(planned[65].home, Home::Slot(64));
-        let no_socket = (Sorter::Xdp, "no room: 64 sockets per queue".to_owned());
-        assert_eq!(planned[66], Planned { home: Home::Nothing, why_not: vec![no_queue, no_socket] });
+        assert_eq!(planned[129].home, Home::Slot(128));
+        let no_socket = (Sorter::Xdp, "no room: 128 sockets per queue".to_owned());
+        assert_eq!(planned[130], Planned { home: Home::Nothing, why_not: vec![no_queue, no_socket] });
     }
 
     #[test]

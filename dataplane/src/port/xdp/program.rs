@@ -24,9 +24,9 @@ pub enum AttachMode {
     Generic,
 }
 
-/// Pools with a socket of their own on each queue. As many as the largest NICs with VMDq have: a socket costs a look per
+/// Pools with a socket of their own on each queue. Twice what the largest NICs with VMDq have: a socket costs a look per
 /// pass, a page or more of ring and a descriptor per queue, and a host with more VMs has more than one port.
-pub const MAX_POOL_SOCKETS: u16 = 64;
+pub const MAX_POOL_SOCKETS: u16 = 128;
 /// Of each queue: the anchor's, which is 0, and one per pool.
 const SLOTS: u32 = MAX_POOL_SOCKETS as u32 + 1;
 
