@@ -5,7 +5,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Needed to build (the XDP program and libxdp), to test, and to compare with Open vSwitch.
 BUILD_PACKAGES := gcc libc6-dev make pkg-config m4 clang libelf-dev zlib1g-dev libbpf-dev
 RUN_PACKAGES := iproute2 iputils-ping ethtool iperf3 tcpdump
-TEST_PACKAGES := $(RUN_PACKAGES) dpdk-dev openvswitch-switch-dpdk python3-venv
+TEST_PACKAGES := $(RUN_PACKAGES) dpdk-dev openvswitch-switch-dpdk python3-venv nftables
 
 # Where the built programs are, and where `make install` puts them.
 BIN ?= target/release

@@ -39,7 +39,7 @@ fn worker_stats(number: usize, stats: &WorkerReport) -> String {
     let cycles = stats.busy_cycles + stats.idle_cycles;
     let mut text = format!(
         "worker {number} on CPU {}:\n  load: {:.1} %\n  packets received: {}\n  packets per batch: {:.2}\n  port verdict hits: {} ({:.1}%)\n  \
-         flow cache hits: {} ({:.1}%)\n  table walks: {} ({:.1}%)\n  held back for walks: {}\n  passes: {}\n  sleeps: {}\n  \
+         sorted hits: {} ({:.1}%)\n  flow cache hits: {} ({:.1}%)\n  table walks: {} ({:.1}%)\n  batches with walks: {}\n  passes: {}\n  sleeps: {}\n  \
          queues moved here: {}, away: {}\n  idle cycles: {} ({:.2}%)\n  busy cycles: {} ({:.2}%)\n  \
          busy cycles per packet: {:.2}\n",
         stats.cpu,
@@ -48,6 +48,8 @@ fn worker_stats(number: usize, stats: &WorkerReport) -> String {
         per(stats.packets, stats.batches),
         stats.port_hits,
         share(stats.port_hits),
+        stats.sorted_hits,
+        share(stats.sorted_hits),
         stats.cache_hits,
         share(stats.cache_hits),
         stats.walks,
@@ -80,8 +82,9 @@ fn queue_stats(text: &mut String, queue: &QueueReport) {
     );
     let _ = writeln!(
         text,
-        "    port verdict: {:.1}%, flow cache: {:.1}%, table walks: {:.1}%",
+        "    port verdict: {:.1}%, sorted: {:.1}%, flow cache: {:.1}%, table walks: {:.1}%",
         share(queue.port_hits),
+        share(queue.sorted_hits),
         share(queue.cache_hits),
         share(queue.walks)
     );

@@ -25,11 +25,13 @@ pub struct WorkerReport {
     pub sleeps: u64,
     /// Packets whose verdict was known for all traffic of their port.
     pub port_hits: u64,
+    /// Packets whose verdict was known for all with their destination (see pools).
+    pub sorted_hits: u64,
     /// Packets whose verdict was in the cache.
     pub cache_hits: u64,
     /// Packets that needed a walk through the table.
     pub walks: u64,
-    /// Batches whose walks held their port back, so that others had their part of the worker.
+    /// Batches with walks, which cost their pool sixteen times their cycles.
     pub holds: u64,
     /// Queues that came from other workers.
     pub moved_in: u64,
@@ -62,6 +64,8 @@ pub struct QueueReport {
     pub cycles: u64,
     /// Packets whose verdict was known for all traffic of their port.
     pub port_hits: u64,
+    /// Packets whose verdict was known for all with their destination (see pools).
+    pub sorted_hits: u64,
     /// Packets whose verdict was in the cache.
     pub cache_hits: u64,
     /// Packets that needed a walk through the tables.
@@ -105,6 +109,7 @@ impl WorkerReport {
             idle_cycles: less(self.idle_cycles, before.idle_cycles),
             sleeps: less(self.sleeps, before.sleeps),
             port_hits: less(self.port_hits, before.port_hits),
+            sorted_hits: less(self.sorted_hits, before.sorted_hits),
             cache_hits: less(self.cache_hits, before.cache_hits),
             walks: less(self.walks, before.walks),
             holds: less(self.holds, before.holds),
@@ -127,6 +132,7 @@ impl QueueReport {
             batches: less(self.batches, before.batches),
             cycles: less(self.cycles, before.cycles),
             port_hits: less(self.port_hits, before.port_hits),
+            sorted_hits: less(self.sorted_hits, before.sorted_hits),
             cache_hits: less(self.cache_hits, before.cache_hits),
             walks: less(self.walks, before.walks),
             moves: less(self.moves, before.moves),

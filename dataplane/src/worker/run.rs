@@ -188,6 +188,7 @@ impl Worker {
         counters.batches.add(1);
         counters.packets.add(received as u64);
         counters.port_hits.add(lookups.port_hits);
+        counters.sorted_hits.add(lookups.sorted_hits);
         counters.cache_hits.add(lookups.cache_hits);
         counters.walks.add(lookups.walks);
         counters.holds.add(u64::from(lookups.walks > 0));

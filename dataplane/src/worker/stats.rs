@@ -46,6 +46,8 @@ counters! {
     sleeps,
     /// Packets whose verdict was known for all traffic of their port.
     port_hits,
+    /// Packets whose verdict was known for all with their destination.
+    sorted_hits,
     /// Packets whose verdict was in the cache.
     cache_hits,
     /// Packets that needed a walk through the tables.
@@ -74,6 +76,7 @@ pub(super) struct QueueCounters {
     /// Cycles of the clock that were spent on its batches, from receiving to sending.
     cycles: Counter,
     port_hits: Counter,
+    sorted_hits: Counter,
     cache_hits: Counter,
     walks: Counter,
     sizes: [Counter; BATCH_SIZES],
@@ -94,6 +97,7 @@ impl QueueCounters {
         self.batches.add(1);
         self.cycles.add(cycles);
         self.port_hits.add(lookups.port_hits);
+        self.sorted_hits.add(lookups.sorted_hits);
         self.cache_hits.add(lookups.cache_hits);
         self.walks.add(lookups.walks);
         self.sizes[size_kind(packets)].add(1);
@@ -106,6 +110,7 @@ impl QueueCounters {
             batches: self.batches.read(),
             cycles: self.cycles.read(),
             port_hits: self.port_hits.read(),
+            sorted_hits: self.sorted_hits.read(),
             cache_hits: self.cache_hits.read(),
             walks: self.walks.read(),
             sizes: self.sizes.each_ref().map(Counter::read),
@@ -140,6 +145,8 @@ pub struct QueueTotals {
     pub cycles: u64,
     /// Packets whose verdict was known for all traffic of their port.
     pub port_hits: u64,
+    /// Packets whose verdict was known for all with their destination.
+    pub sorted_hits: u64,
     /// Packets whose verdict was in the cache.
     pub cache_hits: u64,
     /// Packets that needed a walk through the tables.
@@ -177,6 +184,7 @@ impl QueueTotals {
             batches: less(self.batches, before.batches),
             cycles: less(self.cycles, before.cycles),
             port_hits: less(self.port_hits, before.port_hits),
+            sorted_hits: less(self.sorted_hits, before.sorted_hits),
             cache_hits: less(self.cache_hits, before.cache_hits),
             walks: less(self.walks, before.walks),
             sizes: std::array::from_fn(|kind| less(self.sizes[kind], before.sizes[kind])),
