@@ -195,7 +195,7 @@ mod tests {
             "worker 0 on CPU 3:",
             "  port: vm1  queue-id: 0  usage: 12.5 %",
             "    packets: 200, per batch: 2.00, cycles per packet: 100.00, moves: 0",
-            "    port verdict: 0.0%, flow cache: 100.0%, table walks: 0.0%",
+            "    port verdict: 0.0%, sorted: 0.0%, flow cache: 100.0%, table walks: 0.0%",
             "    packets found in a look: 2-3: 100 (100.0%)",
             "    cycles of a batch: 2097152-: 200 (100.0%)",
         ] {
