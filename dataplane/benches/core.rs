@@ -10,9 +10,7 @@ use std::sync::Arc;
 use ringswitch_dataplane::flow::grammar;
 use ringswitch_dataplane::mem::{GuestMemory, Mapping, Region};
 use ringswitch_dataplane::packet::{BATCH, PortCounters};
-use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView, Fdb, PortEntry, PortFlags, Program, Snapshot, TableStats, VlanMode,
-};
+use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Fdb, PortEntry, Program, Snapshot, TableStats};
 use ringswitch_dataplane::port::vhost::driver::{Driver, Piece, ring_bytes};
 use ringswitch_dataplane::port::vhost::{RingFault, RingFeatures, open_rx, open_tx};
 use ringswitch_dataplane::port::{PortId, QueueHost, TxQueues};
@@ -113,20 +111,7 @@ fn run(case: &Case, passes: usize) -> (f64, u64) {
         tx.replace(0, Some(Box::new(open_tx(guest.rx.setup(&guest.fault)).expect("a good ring"))));
         workers.attach_rx(id, 0, Box::new(open_rx(guest.tx.setup(&guest.fault)).expect("a good ring")));
         let counters = Arc::new([PortCounters::default()]);
-        let (vlan, flags) = (VlanMode::default(), PortFlags::default());
-        let number = number as u32 + 1;
-        entries.push(Some(Arc::new(PortEntry {
-            id,
-            number,
-            bridge: 0,
-            tx,
-            counters,
-            vlan,
-            limits: None,
-            pool: Default::default(),
-            egress: None,
-            flags,
-        })));
+        entries.push(Some(Arc::new(PortEntry::new(id, number as u32 + 1, 0, tx, counters))));
     }
     let mut program = Program::default();
     for rule in case.rules.lines() {

@@ -13,8 +13,8 @@ use ringswitch_dataplane::flow::{
 };
 use ringswitch_dataplane::packet::{BATCH, PacketBatch, PortCounters, TxList};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, PortFlags, Program, Snapshot, SortTable, SortedPool,
-    TableStats, VlanMode, Wanted,
+    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, Program, Snapshot, SortTable, SortedPool, TableStats,
+    Wanted,
 };
 use ringswitch_dataplane::port::{PortId, TxQueue, TxQueues};
 use ringswitch_dataplane::sched::{Egress, EgressSpec, Pool, PoolId, PoolSpec, Pull, QueueSpec, QueueTotals, Rate};
@@ -64,19 +64,8 @@ fn port(id: u16) -> Arc<PortEntry> {
     tx.replace(0, Some(Box::new(Sink)));
     let queues = (0..2).map(|id| QueueSpec { id, ..QueueSpec::default() }).collect();
     let egress = (id > 0).then(|| Arc::new(Egress::new(EgressSpec { max_bytes: None, queues })));
-    let (counters, vlan, flags) = (Arc::new([PortCounters::default()]), VlanMode::default(), PortFlags::default());
-    Arc::new(PortEntry {
-        id: PortId(id),
-        number: u32::from(id) + 1,
-        bridge: 0,
-        tx,
-        counters,
-        vlan,
-        limits: None,
-        pool: Default::default(),
-        egress,
-        flags,
-    })
+    let entry = PortEntry::new(PortId(id), u32::from(id) + 1, 0, tx, Arc::new([PortCounters::default()]));
+    Arc::new(PortEntry { egress, ..entry })
 }
 
 fn program() -> Program {

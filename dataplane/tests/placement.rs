@@ -4,19 +4,16 @@
 mod common;
 
 use std::any::Any;
-use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use common::udp;
+use common::{Feed, Fill, udp};
 use ringswitch_dataplane::flow::grammar;
 use ringswitch_dataplane::packet::{PacketBatch, PortCounters, PortTotals, TxList};
-use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView, Fdb, PortEntry, PortFlags, Program, Snapshot, TableStats, VlanMode,
-};
-use ringswitch_dataplane::port::{PortId, QueueHost, RxQueue, TxQueue, TxQueues};
+use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Fdb, PortEntry, Program, Snapshot, TableStats};
+use ringswitch_dataplane::port::{PortId, QueueHost, TxQueue, TxQueues};
 use ringswitch_dataplane::sys::affinity::allowed_cpus;
 use ringswitch_dataplane::worker::{IdlePolicy, Move, Pin, QueuePlacement, Workers, WorkersConfig};
 
@@ -34,8 +31,8 @@ struct Source {
     going: Arc<AtomicBool>,
 }
 
-impl RxQueue for Source {
-    fn rx_batch(&mut self, batch: &mut PacketBatch) -> usize {
+impl Fill for Source {
+    fn fill(&mut self, batch: &mut PacketBatch) -> usize {
         if !self.going.load(Ordering::SeqCst) {
             return 0;
         }
@@ -47,22 +44,6 @@ impl RxQueue for Source {
             self.sent += 1;
         }
         burst.max(1)
-    }
-
-    fn finish(&mut self) {}
-
-    fn event_fd(&self) -> Option<RawFd> {
-        None
-    }
-
-    fn arm(&mut self) -> bool {
-        false
-    }
-
-    fn disarm(&mut self) {}
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
     }
 }
 
@@ -154,7 +135,7 @@ impl Bench {
         bench.publish();
         for port in 0..SENDERS {
             let source = Source { frame: udp(port as u8, 9, 10), sent: 0, going: Arc::clone(&bench.going) };
-            bench.workers.attach_rx(PortId(port as u16), 0, Box::new(source));
+            bench.workers.attach_rx(PortId(port as u16), 0, Box::new(Feed(source)));
         }
         bench
     }
@@ -168,18 +149,7 @@ impl Bench {
                 SINK => (Arc::clone(&self.tx), Arc::clone(&self.sent)),
                 _ => (Arc::new(TxQueues::new(1)), (0..2).map(|_| PortCounters::default()).collect()),
             };
-            Arc::new(PortEntry {
-                id: PortId(id),
-                number: u32::from(id) + 1,
-                bridge: 0,
-                tx,
-                counters,
-                vlan: VlanMode::default(),
-                limits: None,
-                pool: Arc::default(),
-                egress: None,
-                flags: PortFlags::default(),
-            })
+            Arc::new(PortEntry::new(PortId(id), u32::from(id) + 1, 0, tx, counters))
         };
         let entries: Vec<_> = (0..=SENDERS as u16).map(entry).collect();
         let ports = Arc::new(BridgePorts::new(entries.iter().map(|entry| &**entry)));
@@ -216,7 +186,7 @@ impl Bench {
         for port in 0..SENDERS {
             let counted = self.queue(port as u16).expect("it is polled").totals.packets;
             let queue = self.workers.detach_rx(PortId(port as u16), 0).expect("a worker has it");
-            let source = queue.into_any().downcast::<Source>().expect("what was attached");
+            let Feed(source) = *queue.into_any().downcast::<Feed<Source>>().expect("what was attached");
             let mut arrived = 0;
             for sink in &self.arrived {
                 let sink = sink.lock().expect("nobody panicked");
@@ -383,7 +353,7 @@ fn only_enabled_transmit_queues_are_used_while_they_change_under_traffic() {
     bench.going.store(false, Ordering::SeqCst);
     let end = |port: usize| {
         let queue = bench.workers.detach_rx(PortId(port as u16), 0).expect("a worker has it");
-        u64::from(queue.into_any().downcast::<Source>().expect("what was attached").sent)
+        u64::from(queue.into_any().downcast::<Feed<Source>>().expect("what was attached").0.sent)
     };
     let sent: u64 = (0..SENDERS).map(end).sum();
     bench.workers.stop();

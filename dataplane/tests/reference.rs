@@ -8,28 +8,11 @@ use std::sync::Arc;
 
 use common::TestSwitch;
 use common::model::{Model, PORTS};
+use common::random::Random;
 use ringswitch_dataplane::flow::{
     Action, Bucket, FieldId, Flow, Group, GroupEntry, GroupKind, Match, Subfield, WATCH_ANY,
 };
 use ringswitch_dataplane::pipeline::Upcall;
-
-/// Deterministic, and good enough to roll dice.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % count
-    }
-
-    fn of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
-    }
-
-    fn chance(&mut self, one_in: usize) -> bool {
-        self.below(one_in) == 0
-    }
-}
 
 const TABLES: u8 = 5;
 const GROUPS: u32 = 3;

@@ -3,13 +3,12 @@
 mod common;
 
 use std::any::Any;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use common::{TestSwitch, udp};
+use common::{Feed, Fill, TestSwitch, udp};
 use ringswitch_dataplane::packet::{BATCH, PacketBatch, TxList};
-use ringswitch_dataplane::port::{RxQueue, TxQueue};
+use ringswitch_dataplane::port::TxQueue;
 use ringswitch_dataplane::sched::{Egress, EgressSpec, Pool, PoolId, PoolSpec, QueueSpec, Rate, Rates};
 use ringswitch_dataplane::sys::clock;
 
@@ -19,8 +18,8 @@ struct Costly {
     batches: Arc<AtomicU64>,
 }
 
-impl RxQueue for Costly {
-    fn rx_batch(&mut self, batch: &mut PacketBatch) -> usize {
+impl Fill for Costly {
+    fn fill(&mut self, batch: &mut PacketBatch) -> usize {
         let end = clock::cycles() + self.cost;
         let frame = udp(1, 2, 10);
         while let Some(slot) = batch.next_slot() {
@@ -33,27 +32,11 @@ impl RxQueue for Costly {
         self.batches.fetch_add(1, Relaxed);
         batch.len()
     }
-
-    fn finish(&mut self) {}
-
-    fn event_fd(&self) -> Option<RawFd> {
-        None
-    }
-
-    fn arm(&mut self) -> bool {
-        false
-    }
-
-    fn disarm(&mut self) {}
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
-    }
 }
 
 fn costly(switch: &TestSwitch, number: u32, cost: u64) -> Arc<AtomicU64> {
     let batches = Arc::<AtomicU64>::default();
-    switch.attach(number, Box::new(Costly { cost, batches: Arc::clone(&batches) }));
+    switch.attach(number, Box::new(Feed(Costly { cost, batches: Arc::clone(&batches) })));
     batches
 }
 

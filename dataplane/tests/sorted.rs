@@ -5,6 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
+use common::random::Random;
 use common::{TestSwitch, broadcast, flow, tagged, udp};
 use ringswitch_dataplane::flow::{
     Band, BandKind, Bucket, Filter, Flow, Group, GroupEntry, GroupKind, Meter, MeterEntry, Rule, Tables, WATCH_ANY,
@@ -181,24 +182,6 @@ fn normal_learns_moves_and_keeps_vlans_apart_for_sorted_frames_too() {
     switch.send(1, [tagged(7, &udp(1, 5, 10))]);
     assert_eq!(switch.went_to(), [3]);
     assert_eq!(pool.totals(), SortTotals { sorted: 3, unsorted: 0 });
-}
-
-/// Deterministic, and good enough to roll dice.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % count
-    }
-
-    fn of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
-    }
-
-    fn chance(&mut self, one_in: usize) -> bool {
-        self.below(one_in) == 0
-    }
 }
 
 const MATCHES: &[&str] = &[

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ringswitch_dataplane::flow::{Flow, Mask};
 use ringswitch_dataplane::packet::{BATCH, PacketBatch, PortCounters, PortTotals};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, PortFlags, Program, Snapshot, TableStats, VlanMode,
+    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, Program, Snapshot, TableStats,
 };
 use ringswitch_dataplane::port::vhost::{RxRing, TxRing, open_rx, open_tx};
 use ringswitch_dataplane::port::{PortId, RxQueue, TxQueues};
@@ -29,18 +29,8 @@ impl Switch {
         // Small, so that flows push each other out.
         pipeline.set_cache(0, Some(Box::new(FlowCache::new(64, &Mask::NONE))));
         let entry = |place: usize| {
-            Some(Arc::new(PortEntry {
-                id: PortId(place as u16),
-                number: place as u32 + 1,
-                bridge: 0,
-                tx: Arc::new(TxQueues::new(1)),
-                counters: Arc::new([PortCounters::default()]),
-                vlan: VlanMode::default(),
-                limits: None,
-                pool: Default::default(),
-                egress: None,
-                flags: PortFlags::default(),
-            }))
+            let (tx, counters) = (Arc::new(TxQueues::new(1)), Arc::new([PortCounters::default()]));
+            Some(Arc::new(PortEntry::new(PortId(place as u16), place as u32 + 1, 0, tx, counters)))
         };
         let snapshot = Snapshot { ports: (0..guests.len()).map(entry).collect(), ..Snapshot::default() };
         let rx = guests.iter().map(|_| None).collect();

@@ -84,9 +84,7 @@ pub fn derive(current: &Snapshot) -> Option<Snapshot> {
 mod tests {
     use ringswitch_dataplane::flow::grammar::parse_flow;
     use ringswitch_dataplane::packet::PortCounters;
-    use ringswitch_dataplane::pipeline::{
-        Fdb, PortEntry, PortFlags, Program, SortState, SortTable, TableStats, VlanMode,
-    };
+    use ringswitch_dataplane::pipeline::{Fdb, PortEntry, Program, SortState, SortTable, TableStats};
     use ringswitch_dataplane::port::TxQueues;
 
     use super::*;
@@ -94,17 +92,9 @@ mod tests {
     const MAC: Mac = [2, 0, 0, 0, 0, 5];
 
     fn ports(count: u16) -> BridgePorts {
-        let entry = |id: u16| PortEntry {
-            id: PortId(id),
-            number: u32::from(id) + 1,
-            bridge: 0,
-            tx: Arc::new(TxQueues::new(1)),
-            counters: Arc::new([PortCounters::default()]),
-            vlan: VlanMode::default(),
-            limits: None,
-            pool: Arc::default(),
-            egress: None,
-            flags: PortFlags::default(),
+        let entry = |id: u16| {
+            let (tx, counters) = (Arc::new(TxQueues::new(1)), Arc::new([PortCounters::default()]));
+            PortEntry::new(PortId(id), u32::from(id) + 1, 0, tx, counters)
         };
         let entries: Vec<_> = (0..count).map(entry).collect();
         BridgePorts::new(&entries)

@@ -84,6 +84,13 @@ pub struct PortFlags {
 }
 
 impl PortEntry {
+    /// A port that carries every VLAN, of which nothing is limited, shared or forbidden.
+    #[must_use]
+    pub fn new(id: PortId, number: u32, bridge: usize, tx: Arc<TxQueues>, counters: Arc<[PortCounters]>) -> Self {
+        let (vlan, pool, flags) = (VlanMode::default(), Arc::default(), PortFlags::default());
+        Self { id, number, bridge, tx, counters, vlan, limits: None, pool, egress: None, flags }
+    }
+
     /// True when workers would see no difference.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {

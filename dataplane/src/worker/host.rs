@@ -16,9 +16,7 @@ use super::stats::{QueueCounters, WorkerCounters, WorkerTotals};
 use super::switchboard::Switchboard;
 use crate::flow::{Field, Mask};
 use crate::packet::{MAX_FRAME, MIN_FRAME};
-use crate::pipeline::{
-    FlowCache, LOCAL_NUMBER, NOWHERE, PacketOut, PortEntry, PortFlags, Snapshot, Upcall, Upcalls, VlanMode,
-};
+use crate::pipeline::{FlowCache, LOCAL_NUMBER, NOWHERE, PacketOut, PortEntry, Snapshot, Upcall, Upcalls};
 use crate::port::{PortId, QueueHost, RxQueue, TxQueues};
 use crate::sys::event::EventFd;
 use crate::sys::{affinity, clock};
@@ -221,20 +219,8 @@ impl Workers {
         let nowhere = || {
             let any = || view.ports.all().find_map(|id| snapshot.port(id)).map(Arc::clone);
             let counted = entry(LOCAL_NUMBER).or_else(any)?;
-            let (tx, vlan, flags) = (Arc::new(TxQueues::new(1)), VlanMode::default(), PortFlags::default());
-            let counters = Arc::clone(&counted.counters);
-            Some(Arc::new(PortEntry {
-                id: NOWHERE,
-                number,
-                bridge,
-                tx,
-                counters,
-                vlan,
-                limits: None,
-                pool: Arc::default(),
-                egress: None,
-                flags,
-            }))
+            let (tx, counters) = (Arc::new(TxQueues::new(1)), Arc::clone(&counted.counters));
+            Some(Arc::new(PortEntry::new(NOWHERE, number, bridge, tx, counters)))
         };
         let Some(ingress) = entry(number).or_else(nowhere) else { return };
         if (MIN_FRAME..=MAX_FRAME).contains(&packet.frame.len()) {

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod model;
+pub mod random;
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -22,19 +23,18 @@ use ringswitch_dataplane::worker::{Worker, Workers};
 
 type Wire = Arc<Mutex<VecDeque<Vec<u8>>>>;
 
-/// What comes in at a port.
-struct MemoryRx(Wire);
+/// What comes in at a port that has no device.
+pub trait Fill: Send + 'static {
+    /// Appends frames to the batch; returns how many.
+    fn fill(&mut self, batch: &mut PacketBatch) -> usize;
+}
 
-impl RxQueue for MemoryRx {
+/// Such a port's queue: polled, never waited for.
+pub struct Feed<T>(pub T);
+
+impl<T: Fill> RxQueue for Feed<T> {
     fn rx_batch(&mut self, batch: &mut PacketBatch) -> usize {
-        let mut wire = self.0.lock().expect("the test thread");
-        let before = batch.len();
-        while batch.room() > 0 {
-            let Some(frame) = wire.pop_front() else { break };
-            batch.next_slot().expect("there is room").reset(frame.len()).copy_from_slice(&frame);
-            batch.push();
-        }
-        batch.len() - before
+        self.0.fill(batch)
     }
 
     fn finish(&mut self) {}
@@ -51,6 +51,22 @@ impl RxQueue for MemoryRx {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
+    }
+}
+
+/// Frames that a test offers.
+struct MemoryRx(Wire);
+
+impl Fill for MemoryRx {
+    fn fill(&mut self, batch: &mut PacketBatch) -> usize {
+        let mut wire = self.0.lock().expect("the test thread");
+        let before = batch.len();
+        while batch.room() > 0 {
+            let Some(frame) = wire.pop_front() else { break };
+            batch.next_slot().expect("there is room").reset(frame.len()).copy_from_slice(&frame);
+            batch.push();
+        }
+        batch.len() - before
     }
 }
 
@@ -114,19 +130,10 @@ impl TestSwitch {
             let tx = Arc::new(TxQueues::new(1));
             tx.replace(0, Some(Box::new(MemoryTx { wire: Arc::clone(&output), room: 1000 })));
             let id = PortId(id as u16);
-            workers.attach_rx(id, 0, Box::new(MemoryRx(Arc::clone(&input))));
-            let entry = Arc::new(PortEntry {
-                id,
-                number: u32::from(id.0) + 1,
-                bridge: 0,
-                tx,
-                counters: Arc::new([PortCounters::default()]),
-                vlan,
-                limits: None,
-                pool: Arc::new(Pool::new(PoolId(id.0), PoolSpec::default())),
-                egress: None,
-                flags: PortFlags::default(),
-            });
+            workers.attach_rx(id, 0, Box::new(Feed(MemoryRx(Arc::clone(&input)))));
+            let entry = PortEntry::new(id, u32::from(id.0) + 1, 0, tx, Arc::new([PortCounters::default()]));
+            let pool = Arc::new(Pool::new(PoolId(id.0), PoolSpec::default()));
+            let entry = Arc::new(PortEntry { vlan, pool, ..entry });
             ports.push(TestPort { entry, input, output });
         }
         let worker = ready.pop().expect("one worker");
