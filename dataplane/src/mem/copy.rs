@@ -46,6 +46,44 @@ unsafe fn block<const N: usize>(from: *const u8, to: *mut u8) {
     unsafe { ptr::copy_nonoverlapping(from.cast::<[u8; N]>(), to.cast::<[u8; N]>(), 1) };
 }
 
+/// Copies `len` bytes between places that may overlap: short ones without a call, each read before anything is written.
+///
+/// # Safety
+/// `len` bytes are readable at `from` and writable at `to`.
+#[inline(always)]
+pub(super) unsafe fn copy_any(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: every block below lies inside `len` bytes on both sides; the caller keeps the rest.
+    unsafe {
+        if len > INLINE || len < 16 {
+            ptr::copy(from, to, len);
+        } else if len > 64 {
+            ends_any::<4>(from, to, len);
+        } else if len > 32 {
+            ends_any::<2>(from, to, len);
+        } else {
+            ends_any::<1>(from, to, len);
+        }
+    }
+}
+
+/// # Safety
+/// As [`copy_any`], with `16 * N <= len <= 32 * N`.
+#[inline(always)]
+unsafe fn ends_any<const N: usize>(from: *const u8, to: *mut u8, len: usize) {
+    let behind = len - 16 * N;
+    // SAFETY: every word lies in the first or the last `16 * N` bytes, on both sides; unaligned access is asked for.
+    let read = |at: usize| unsafe { from.add(at).cast::<u128>().read_unaligned() };
+    let (first, last) =
+        (std::array::from_fn::<_, N, _>(|n| read(16 * n)), std::array::from_fn::<_, N, _>(|n| read(behind + 16 * n)));
+    for n in 0..N {
+        // SAFETY: as above.
+        unsafe {
+            to.add(16 * n).cast::<u128>().write_unaligned(first[n]);
+            to.add(behind + 16 * n).cast::<u128>().write_unaligned(last[n]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

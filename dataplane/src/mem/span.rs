@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use super::copy::copy;
+use super::copy::{copy, copy_any};
 use crate::sys::cpu;
 
 /// `len` bytes at `start`, checked by whoever made it (a memory table, a UMEM) to lie inside one mapping.
@@ -91,14 +91,36 @@ impl Span {
         }
     }
 
-    /// Writes `bytes` to the front unless they are there already; nothing when the span is shorter.
+    /// Writes `header` to the front, unless it is there already, and `frame` behind it; nothing when they do not fit.
     #[inline(always)]
-    pub fn write_if_different<const N: usize>(&self, bytes: &[u8; N]) {
-        if self.len() < N {
-            return;
+    pub fn write_framed<const N: usize>(&self, header: &[u8; N], frame: &[u8]) {
+        if self.len().checked_sub(N).is_some_and(|room| frame.len() <= room) {
+            // SAFETY: both fit into the span (checked), which is live (type invariant); `frame` is ours.
+            unsafe {
+                self.write_if_different(header);
+                copy(frame.as_ptr(), self.start.add(N), frame.len());
+            }
         }
+    }
+
+    /// As [`write_framed`](Self::write_framed), foreign memory to foreign memory.
+    #[inline(always)]
+    pub fn copy_framed<const N: usize>(&self, header: &[u8; N], frame: &Span) {
+        if self.len().checked_sub(N).is_some_and(|room| frame.len() <= room) {
+            // SAFETY: both fit into the span (checked); both spans are live. A hostile guest may make them overlap.
+            unsafe {
+                self.write_if_different(header);
+                copy_any(frame.start, self.start.add(N), frame.len());
+            }
+        }
+    }
+
+    /// # Safety
+    /// The span has `N` bytes.
+    #[inline(always)]
+    unsafe fn write_if_different<const N: usize>(&self, bytes: &[u8; N]) {
         let place = self.start.cast::<[u8; N]>();
-        // SAFETY: the span is live (type invariant) and has `N` bytes; byte arrays need no alignment.
+        // SAFETY: the span is live (type invariant) and long enough (the caller's promise); byte arrays need no alignment.
         unsafe {
             if place.read() != *bytes {
                 place.write(*bytes);
@@ -110,9 +132,8 @@ impl Span {
     #[inline(always)]
     pub fn copy_from(&self, from: &Span) -> usize {
         let count = self.len().min(from.len());
-        // SAFETY: both spans are live. A hostile guest may make them overlap, hence `copy` and not
-        // `copy_nonoverlapping`.
-        unsafe { ptr::copy(from.start, self.start, count) };
+        // SAFETY: both spans are live. A hostile guest may make them overlap.
+        unsafe { copy_any(from.start, self.start, count) };
         count
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::backup::Shape;
-use super::{DropReason, HEADROOM, MAX_FRAME, TAIL_PIECES, Tally, WHOLE_FRAME};
+use super::{DropReason, HEADROOM, MAX_FRAME, SPLIT_HEAD, TAIL_PIECES, Tally, WHOLE_FRAME};
 use crate::mem::Span;
 
 /// Packets in one batch.
@@ -15,7 +15,8 @@ const LARGE: usize = HEADROOM + MAX_FRAME;
 /// [`Packet`], an odd number of cache lines: the packets of a batch then spread over all sets of a cache.
 const SMALL: usize = HEADROOM + WHOLE_FRAME + 64;
 
-/// A frame: a private head, and for long frames a tail that still lies in the sender's memory.
+/// A frame: a private head, and for long frames a tail that still lies in the sender's memory. A frame that nobody looks at
+/// (see [`PacketBatch::set_blind`]) may be all tail.
 ///
 /// The tail is valid until the burst that received it ends. A batch's packets lie close together, so that few pages and cache
 /// lines serve all of them; only the rare head that is longer than [`SMALL`] lies elsewhere.
@@ -23,8 +24,8 @@ const SMALL: usize = HEADROOM + WHOLE_FRAME + 64;
 pub struct Packet {
     small: [u8; SMALL],
     start: u16,
-    head_len: u16,
     tail_len: u16,
+    head_len: u16,
     tail_count: u8,
     is_large: bool,
     tail: [Span; TAIL_PIECES],
@@ -36,8 +37,8 @@ impl Packet {
         Self {
             small: [0; SMALL],
             start: HEADROOM as u16,
-            head_len: 0,
             tail_len: 0,
+            head_len: 0,
             tail_count: 0,
             is_large: false,
             tail: [Span::EMPTY; TAIL_PIECES],
@@ -58,6 +59,57 @@ impl Packet {
         self.tail_count = 0;
         self.is_large = len > SMALL - HEADROOM;
         &mut self.store_mut()[HEADROOM..HEADROOM + len]
+    }
+
+    /// Starts a new frame that nobody looks at: it has no head, all of it stays in the sender's memory.
+    ///
+    /// # Panics
+    /// When it exceeds [`MAX_FRAME`]: as [`reset`](Self::reset).
+    #[inline(always)]
+    pub fn reset_blind(&mut self, frame: Span) {
+        debug_assert!(frame.len() <= MAX_FRAME, "receivers check lengths first");
+        (self.start, self.head_len, self.is_large) = (HEADROOM as u16, 0, false);
+        (self.tail_len, self.tail_count) = (frame.len() as u16, 1);
+        self.tail[0] = frame;
+    }
+
+    /// A frame of [`reset_blind`](Self::reset_blind), as long as nobody asked to see it.
+    #[inline(always)]
+    #[must_use]
+    pub fn blind(&self) -> Option<&Span> {
+        // One comparison: these fields lie side by side.
+        let form = u32::from(self.head_len) | u32::from(self.tail_count) << 16 | u32::from(self.is_large) << 24;
+        (form == 1 << 16).then_some(&self.tail[0])
+    }
+
+    /// Reads the head of a frame that came without one.
+    fn see(&mut self) {
+        if let Some(&frame) = self.blind() {
+            self.reset_from(frame);
+        }
+    }
+
+    /// Starts a new frame that comes in one piece: reads it whole, or of a long one only the head.
+    #[inline(always)]
+    pub fn reset_from(&mut self, frame: Span) {
+        if frame.len() <= WHOLE_FRAME {
+            frame.read(self.reset(frame.len()));
+        } else {
+            frame.read(self.reset(SPLIT_HEAD));
+            self.push_tail(frame.behind(SPLIT_HEAD));
+        }
+    }
+
+    /// A look at the frame's first bytes, for what is decided about it here and now and needs no private head.
+    pub fn peek<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+        match self.blind() {
+            None => look(self.head()),
+            Some(frame) => {
+                let mut first = [0; SPLIT_HEAD];
+                let count = frame.read(&mut first);
+                look(&first[..count])
+            }
+        }
     }
 
     /// Where the head lies.
@@ -251,6 +303,8 @@ pub struct PacketBatch {
     len: usize,
     /// How many it takes in this burst.
     limit: usize,
+    /// See [`set_blind`](Self::set_blind).
+    blind: bool,
     /// What the receiving queue dropped in this burst.
     pub tally: Tally,
 }
@@ -265,7 +319,13 @@ impl PacketBatch {
     /// An empty batch.
     #[must_use]
     pub fn new() -> Self {
-        Self { packets: (0..BATCH).map(|_| Packet::new()).collect(), len: 0, limit: BATCH, tally: Tally::default() }
+        Self {
+            packets: (0..BATCH).map(|_| Packet::new()).collect(),
+            len: 0,
+            limit: BATCH,
+            blind: false,
+            tally: Tally::default(),
+        }
     }
 
     /// How many packets are in it.
@@ -292,6 +352,26 @@ impl PacketBatch {
     /// Takes at most `count` packets in this burst, at least one.
     pub fn limit(&mut self, count: usize) {
         self.limit = count.clamp(1, BATCH).max(self.len);
+    }
+
+    /// Whether nobody looks into the frames of this burst: receivers may then leave them where they are.
+    #[inline(always)]
+    pub fn set_blind(&mut self, blind: bool) {
+        self.blind = blind;
+    }
+
+    /// What [`set_blind`](Self::set_blind) said.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.blind
+    }
+
+    /// Somebody looks into the frames after all.
+    #[cold]
+    pub fn see(&mut self) {
+        self.blind = false;
+        self.packets[..self.len].iter_mut().for_each(Packet::see);
     }
 
     /// Drops the last `count` packets.
@@ -363,6 +443,7 @@ impl PacketBatch {
     pub fn clear(&mut self) {
         self.len = 0;
         self.limit = BATCH;
+        self.blind = false;
         self.tally.clear();
     }
 }
@@ -383,6 +464,8 @@ pub struct TxList {
     ids: [u8; BATCH],
     first: usize,
     len: usize,
+    /// Each index is that before it plus one.
+    is_run: bool,
     sent_bytes: u64,
     /// What the queue took but could not send.
     pub tally: Tally,
@@ -398,7 +481,7 @@ impl TxList {
     /// An empty list.
     #[must_use]
     pub fn new() -> Self {
-        Self { ids: [0; BATCH], first: 0, len: 0, sent_bytes: 0, tally: Tally::default() }
+        Self { ids: [0; BATCH], first: 0, len: 0, is_run: true, sent_bytes: 0, tally: Tally::default() }
     }
 
     /// Appends the packet with this index in its batch; false when the list already holds [`BATCH`].
@@ -407,6 +490,7 @@ impl TxList {
         if self.len == BATCH {
             return false;
         }
+        self.is_run &= self.continues(id);
         self.ids[self.len] = id as u8;
         self.len += 1;
         true
@@ -415,10 +499,25 @@ impl TxList {
     /// Appends the packets with these indices; false, and nothing done, when they are more than fit.
     #[inline(always)]
     pub fn push_range(&mut self, ids: Range<usize>) -> bool {
+        let continues = self.continues(ids.start);
         let Some(places) = self.ids.get_mut(self.len..self.len + ids.len()) else { return false };
+        self.is_run &= continues;
         places.copy_from_slice(&IDS[ids.clone()]);
         self.len += ids.len();
         true
+    }
+
+    #[inline(always)]
+    fn continues(&self, id: usize) -> bool {
+        self.len == 0 || usize::from(self.ids[self.len - 1]) + 1 == id
+    }
+
+    /// The packets still to be sent, when they are neighbours in their batch.
+    #[inline(always)]
+    #[must_use]
+    pub fn run(&self) -> Option<Range<usize>> {
+        let first = usize::from(*self.ids().first()?);
+        self.is_run.then(|| first..first + self.len())
     }
 
     /// The packets still to be sent, front first.
@@ -478,6 +577,7 @@ impl TxList {
     pub fn clear(&mut self) {
         self.first = 0;
         self.len = 0;
+        self.is_run = true;
         self.sent_bytes = 0;
         self.tally.clear();
     }

@@ -1,7 +1,8 @@
 //! A frame inside the switch: [`Packet`], up to 32 of them in a [`PacketBatch`], the reasons why one is dropped, and the
 //! counters that account for each.
 //!
-//! Trust: the head is private, so what was parsed is what is sent; the tail is foreign and never looked at.
+//! Trust: the head is private, so what was parsed is what is sent; the tail is foreign and never looked at. Where no rule looks
+//! at anything, nothing needs to be private: frames may come without a head.
 //! Neighbours: `port` fills and empties batches, `pipeline` parses and rewrites heads.
 
 mod backup;

@@ -67,6 +67,13 @@ impl Burst<'_> {
     }
 }
 
+/// True when nothing of `actions` looks at a frame or changes it.
+pub(super) fn only_sends(actions: &[Action]) -> bool {
+    use Action::{All, Flood, InPort, Local, Output, PopQueue, SetQueue};
+    let sends = |action: &Action| matches!(action, Output(_) | Local | InPort | Flood | All | SetQueue(_) | PopQueue);
+    actions.iter().all(sends)
+}
+
 /// Runs `actions` on the packets with these indices; all were decided by the same rule.
 #[inline]
 pub(super) fn run(burst: &mut Burst, actions: &[Action], ids: Range<usize>) {

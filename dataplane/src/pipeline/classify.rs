@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use super::cache::{FlowCache, Verdict};
+use super::act::only_sends;
+use super::cache::{FlowCache, Kind, Verdict};
 use super::parse::{Depth, parse, reach_headers};
 use super::path::{Paths, Step};
 use super::record::judge;
@@ -65,6 +66,8 @@ struct PortVerdict {
     version: u64,
     generation: u64,
     verdict: Verdict,
+    /// What is done to them needs no look at them.
+    is_blind: bool,
 }
 
 /// Where walks work.
@@ -179,10 +182,20 @@ impl Classifier {
                 key.set(Field::IN_PORT, u64::from(ingress.number));
                 let (paths, budget) = (&mut own.cache.paths, &mut { u32::MAX });
                 let verdict = judge(bridge, &key, paths, &mut self.workshop, budget, &mut own.full);
-                self.ports[usize::from(place)] = Some(PortVerdict { version: bridge.version, generation, verdict });
+                let is_blind = is_blind(bridge, verdict);
+                let known = PortVerdict { version: bridge.version, generation, verdict, is_blind };
+                self.ports[usize::from(place)] = Some(known);
                 verdict
             }
         }
+    }
+
+    /// True when it is known that nobody looks into frames that come in at `ingress`.
+    #[inline(always)]
+    pub(super) fn is_blind(&self, bridge: &BridgeView, ingress: &PortEntry) -> bool {
+        let PortId(place) = ingress.id;
+        let known = self.ports[usize::from(place)].filter(|known| known.version == bridge.version);
+        known.is_some_and(|known| known.is_blind) && bridge.only_port && bridge.sorted.seats(ingress.id).is_none()
     }
 
     /// The paths that verdicts name, and the keys of the last batch (not parsed when only the port counts).
@@ -232,5 +245,17 @@ impl Classifier {
             }
             verdicts[id] = verdict;
         }
+    }
+}
+
+/// True when packets with this verdict go to ports as they are.
+fn is_blind(bridge: &BridgeView, verdict: Verdict) -> bool {
+    match verdict.kind() {
+        Kind::Rule(id) => {
+            let rule = bridge.program.tables.table(0).and_then(|table| table.rule(id));
+            rule.is_some_and(|rule| only_sends(&rule.flow.actions))
+        }
+        Kind::NoRule => true,
+        Kind::Path(_) | Kind::Live | Kind::Unknown => false,
     }
 }

@@ -89,6 +89,14 @@ impl Pipeline {
         Arc::clone(&self.slow.upcaller.queue)
     }
 
+    /// True when nobody looks into frames that come in at `ingress`: all of them only go to other ports. Known from the second
+    /// batch on.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_blind(&self, snapshot: &Snapshot, ingress: &PortEntry) -> bool {
+        snapshot.bridge(ingress.bridge).is_some_and(|bridge| self.classifier.is_blind(bridge, ingress))
+    }
+
     /// Processes the batch that came in at `ingress`: every packet is sent or counted as dropped when this returns. Returns how
     /// many bytes came in.
     pub fn process(&mut self, batch: &mut PacketBatch, snapshot: &Snapshot, ingress: &PortEntry) -> usize {
@@ -107,6 +115,9 @@ impl Pipeline {
         if ingress.flags.no_recv {
             counters.dropped(DropReason::PortConfig, count as u64);
             return bytes;
+        }
+        if batch.is_blind() && !self.classifier.is_blind(bridge, ingress) {
+            batch.see();
         }
         let context = self.context(snapshot, ingress);
         let mut verdicts = [Verdict::UNKNOWN; BATCH];

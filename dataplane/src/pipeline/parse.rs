@@ -381,8 +381,12 @@ fn kind_and_code(bytes: &[u8]) -> u32 {
 /// one flow get the same. Fragments of one datagram get the same too, for they are told by addresses only.
 #[must_use]
 pub fn rss_hash(packet: &Packet) -> u32 {
+    packet.peek(|head| hash_of_frame(head, packet.len()))
+}
+
+fn hash_of_frame(head: &[u8], len: usize) -> u32 {
     let mut key = FlowKey::default();
-    let layout = extract(packet.head(), packet.len(), Depth::Network, &mut key);
+    let layout = extract(head, len, Depth::Network, &mut key);
     let mut words = [key.field(Field::DL_SRC), key.field(Field::DL_DST), u64::from(layout.dl_type)];
     if matches!(layout.dl_type, ethernet::TYPE_IPV4 | ethernet::TYPE_IPV6) {
         let low = key.field(Field::IPV6_SRC_LOW) ^ key.field(Field::IPV6_DST_LOW).rotate_left(17);
@@ -392,7 +396,7 @@ pub fn rss_hash(packet: &Packet) -> u32 {
         if key.field(Field::NW_FRAG) == 0
             && let Some(transport) = layout.transport
         {
-            extract_transport(transport, &packet.head()[transport.start..], &mut key);
+            extract_transport(transport, &head[transport.start..], &mut key);
             words[2] = key.field(Field::TP_SRC) << 16 | key.field(Field::TP_DST);
         }
     }

@@ -15,7 +15,7 @@ pub(super) fn fits(packet: &Packet, mtu: usize) -> bool {
 
 #[cold]
 fn fits_with_tags(packet: &Packet, mtu: usize) -> bool {
-    let is_tag = |at: usize| matches!(packet.head().get(at..at + 2), Some([0x81, 0x00] | [0x88, 0xa8]));
+    let is_tag = |at: usize| packet.peek(|head| matches!(head.get(at..at + 2), Some([0x81, 0x00] | [0x88, 0xa8])));
     let tags = match (is_tag(12), is_tag(12 + VLAN_HLEN)) {
         (true, true) => 2,
         (true, false) => 1,

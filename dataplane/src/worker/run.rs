@@ -171,6 +171,7 @@ impl Worker {
         }
         let is_limited = admission != Admission::Free;
         let start = clock::cycles();
+        self.batch.set_blind(self.pipeline.is_blind(&self.snapshot, ingress));
         let mut received = attachment.queue.rx_batch(&mut self.batch);
         let is_full = self.batch.room() == 0;
         if is_limited {

@@ -7,7 +7,7 @@ use super::engine::{Engine, Walk};
 use super::gather::Gather;
 use super::{RingError, RingFaultKind, RingSetup};
 use crate::mem::Span;
-use crate::packet::{BATCH, DropReason, MAX_FRAME, MIN_FRAME, PacketBatch, SPLIT_HEAD, WHOLE_FRAME};
+use crate::packet::{BATCH, DropReason, MAX_FRAME, MIN_FRAME, PacketBatch};
 use crate::sys::event::EventFd;
 
 /// Steps (see [`Walk`]) of one burst after which no other frame is begun, so that a guest that makes long chains of
@@ -69,7 +69,7 @@ impl<E: Engine> Rx<E> {
             let room = batch.room().min(BATCH - self.taken);
             self.debt = walked;
             let count = self.claim(room)?;
-            copy_simple(&self.spans[..count], self.header_len, batch);
+            take_simple(&self.spans[..count], self.header_len, batch);
             self.taken += count;
             if count == room || walked > WALK_BUDGET {
                 return Ok(());
@@ -162,14 +162,13 @@ impl<E: Engine> Rx<E> {
 
 /// Frames in one piece, header first; lengths were checked when they were found.
 #[inline(always)]
-fn copy_simple(spans: &[Span], header_len: usize, batch: &mut PacketBatch) {
+fn take_simple(spans: &[Span], header_len: usize, batch: &mut PacketBatch) {
+    let is_blind = batch.is_blind();
     for (span, packet) in spans.iter().zip(batch.free_slots()) {
         let frame = span.behind(header_len);
-        if frame.len() <= WHOLE_FRAME {
-            frame.read(packet.reset(frame.len()));
-        } else {
-            frame.read(packet.reset(SPLIT_HEAD));
-            packet.push_tail(frame.behind(SPLIT_HEAD));
+        match is_blind {
+            true => packet.reset_blind(frame),
+            false => packet.reset_from(frame),
         }
     }
     batch.push_many(spans.len());

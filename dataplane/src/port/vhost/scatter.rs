@@ -10,28 +10,38 @@ const HEADER: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 /// Where the number of buffers is.
 const BUFFERS_AT: usize = 10;
 
-/// Header and frame into one piece that is long enough.
+/// Each packet, behind a header of `header_len` bytes, into a span that is long enough.
 #[inline(always)]
-pub(super) fn write_simple(span: &Span, header_len: usize, packet: &Packet) {
-    // A driver leaves the header of the last lap in place, mostly in a cache line of its own: a line that is already
-    // right is not dirtied.
+pub(super) fn write_simple<'p>(spans: &[Span], header_len: usize, packets: impl Iterator<Item = &'p Packet>) {
     if header_len == HEADER.len() {
-        span.write_if_different(&HEADER);
+        write_behind(spans, &HEADER, packets);
     } else {
-        span.write_if_different::<BUFFERS_AT>(&[0; BUFFERS_AT]);
+        write_behind(spans, &[0; BUFFERS_AT], packets);
     }
-    match packet.short() {
-        Some(frame) => span.write_at(header_len, frame),
-        None => write_long(span, header_len, packet),
+}
+
+/// A driver leaves the header of the last lap in place, mostly in a cache line of its own: a line that is already right is not
+/// dirtied.
+#[inline(always)]
+fn write_behind<'p, const N: usize>(spans: &[Span], header: &[u8; N], packets: impl Iterator<Item = &'p Packet>) {
+    for (span, packet) in spans.iter().zip(packets) {
+        if let Some(frame) = packet.blind() {
+            span.copy_framed(header, frame);
+        } else if let Some(frame) = packet.short() {
+            span.write_framed(header, frame);
+        } else {
+            write_long(span, header, packet);
+        }
     }
 }
 
 /// Head and tail behind the header.
 #[inline(never)]
-fn write_long(span: &Span, header_len: usize, packet: &Packet) {
+fn write_long(span: &Span, header: &[u8], packet: &Packet) {
+    span.write(header);
     let head = packet.head();
-    span.write_at(header_len, head);
-    let mut rest = span.behind(header_len + head.len());
+    span.write_at(header.len(), head);
+    let mut rest = span.behind(header.len() + head.len());
     for piece in packet.tail() {
         rest = rest.behind(rest.copy_from(piece));
     }

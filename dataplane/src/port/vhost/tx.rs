@@ -65,7 +65,11 @@ impl<E: Engine> Tx<E> {
         }
         let mut walked = 0;
         while !list.is_empty() {
-            let (count, bytes) = self.send_simple(packets, list.ids())?;
+            let most = list.len();
+            let (count, bytes) = match list.run() {
+                Some(run) => self.send_simple(packets[run].iter(), most)?,
+                None => self.send_simple(list.ids().iter().map(|&id| &packets[usize::from(id)]), most)?,
+            };
             list.take(count, bytes);
             *sent += count;
             let Some(&id) = list.ids().first() else { break };
@@ -90,23 +94,25 @@ impl<E: Engine> Tx<E> {
     /// Sends packets as long as each fits in the single descriptor of the next buffer; returns how many,
     /// and their bytes.
     #[inline(always)]
-    fn send_simple(&mut self, packets: &[Packet], ids: &[u8]) -> Result<(usize, usize), RingFaultKind> {
+    fn send_simple<'p>(
+        &mut self,
+        packets: impl Iterator<Item = &'p Packet> + Clone,
+        most: usize,
+    ) -> Result<(usize, usize), RingFaultKind> {
         let header_len = self.header_len;
-        let mut bytes = 0;
-        let count = self.engine.claim::<true>(&mut self.spans[..ids.len()], |place, span| {
+        let (mut bytes, mut next) = (0, packets.clone());
+        let count = self.engine.claim::<true>(&mut self.spans[..most], |_, span| {
             span.prefetch_write_at(header_len);
             // Where the header lies in a line of its own, it is only read, see `write_simple`.
             span.prefetch_at(0);
-            let len = packets[usize::from(ids[place])].len();
+            let len = next.next()?.len();
             let needed = header_len + len;
             (needed <= span.len()).then(|| {
                 bytes += len;
                 needed as u32
             })
         })?;
-        for (span, &id) in self.spans[..count].iter().zip(ids) {
-            write_simple(span, header_len, &packets[usize::from(id)]);
-        }
+        write_simple(&self.spans[..count], header_len, packets);
         Ok((count, bytes))
     }
 
