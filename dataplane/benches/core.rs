@@ -161,6 +161,8 @@ fn main() {
     let cases = [
         case("64 B split, port rule", false, 64, 1, Vary::Macs, port),
         case("64 B packed, port rule", true, 64, 1, Vary::Macs, port),
+        case("512 B packed, port rule", true, 512, 1, Vary::Macs, port),
+        case("1500 B packed, port rule", true, 1500, 1, Vary::Macs, port),
         case("64 B split, NORMAL", false, 64, 1, Vary::Macs, normal),
         case("64 B packed, NORMAL", true, 64, 1, Vary::Macs, normal),
         case("256 B packed, NORMAL", true, 256, 1, Vary::Macs, normal),

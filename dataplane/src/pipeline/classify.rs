@@ -116,6 +116,7 @@ impl Classifier {
         std::mem::replace(&mut self.caches[bridge], new).map(|old| old.cache)
     }
 
+    /// Finds the verdict of each packet. True when it is the first one's for all, by the port they came in at.
     pub(super) fn classify(
         &mut self,
         bridge: &BridgeView,
@@ -123,17 +124,21 @@ impl Classifier {
         batch: &mut PacketBatch,
         lane: usize,
         verdicts: &mut [Verdict; BATCH],
-    ) {
+    ) -> bool {
         self.lookups = Lookups::default();
         self.budget = WALK_BUDGET;
         // Never missing in practice, here and below: a bridge's cache arrives before the bridge does.
-        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return };
+        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return false };
         // Once for a batch: the paths that its first verdicts name must not go before they are run.
         own.refresh(bridge);
         let mut rest = ((1u64 << batch.len()) - 1) as u32;
         if let Some(seats) = bridge.sorted.seats(ingress.id) {
             rest = self.sort(bridge, ingress.bridge, seats, batch.packets(), lane, verdicts);
             self.lookups.sorted_hits = (batch.len() as u32 - rest.count_ones()).into();
+        } else if bridge.only_port {
+            self.lookups.port_hits = batch.len() as u64;
+            verdicts[0] = self.port_verdict(bridge, ingress);
+            return true;
         }
         while rest != 0 {
             let first = rest.trailing_zeros();
@@ -147,6 +152,7 @@ impl Classifier {
             }
             rest &= (u64::MAX << end) as u32;
         }
+        false
     }
 
     /// Returns a bit for each packet that is not sorted.

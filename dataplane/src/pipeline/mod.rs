@@ -121,16 +121,20 @@ impl Pipeline {
         }
         let context = self.context(snapshot, ingress);
         let mut verdicts = [Verdict::UNKNOWN; BATCH];
-        self.classifier.classify(bridge, ingress, batch, self.lane, &mut verdicts);
+        let is_one = self.classifier.classify(bridge, ingress, batch, self.lane, &mut verdicts);
         let (paths, keys, budget) = self.classifier.found(ingress.bridge);
         let (egress, pairs, slow, origin) = (&mut self.egress, &mut self.pairs, &mut self.slow, Some(ingress.id));
         let mut burst = Burst { context, bridge, ingress, batch, egress, pairs, origin, keys, budget, slow };
-        // Neighbours with the same verdict are one run: in the common case the whole batch is.
-        let mut first = 0;
-        for run in verdicts[..count].chunk_by(|one, next| one == next) {
-            let ids = first..first + run.len();
-            first = ids.end;
-            decide(&mut burst, paths, run[0], ids, bytes);
+        if is_one {
+            decide(&mut burst, paths, verdicts[0], 0..count, bytes);
+        } else {
+            // Neighbours with the same verdict are one run.
+            let mut first = 0;
+            for run in verdicts[..count].chunk_by(|one, next| one == next) {
+                let ids = first..first + run.len();
+                first = ids.end;
+                decide(&mut burst, paths, run[0], ids, bytes);
+            }
         }
         self.egress.flush(context, batch);
         self.egress.settle(counters, count);

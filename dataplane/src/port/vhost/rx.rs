@@ -68,8 +68,7 @@ impl<E: Engine> Rx<E> {
         loop {
             let room = batch.room().min(BATCH - self.taken);
             self.debt = walked;
-            let count = self.claim(room)?;
-            take_simple(&self.spans[..count], self.header_len, batch);
+            let count = self.take_simple(room, batch)?;
             self.taken += count;
             if count == room || walked > WALK_BUDGET {
                 return Ok(());
@@ -81,16 +80,32 @@ impl<E: Engine> Rx<E> {
         }
     }
 
-    /// Finds frames of ordinary length in one piece.
+    /// Takes in frames of ordinary length in one piece, at most `room`; returns how many.
     #[inline(always)]
-    fn claim(&mut self, room: usize) -> Result<usize, RingFaultKind> {
+    fn take_simple(&mut self, room: usize, batch: &mut PacketBatch) -> Result<usize, RingFaultKind> {
         let header_len = self.header_len;
-        let ordinary = header_len + MIN_FRAME..=header_len + MAX_FRAME;
-        self.engine.claim::<false>(&mut self.spans[..room], |_, span| {
+        let spans = &mut self.spans[..room];
+        let is_ordinary = |span: Span| {
             // The frame itself: drivers often keep the header in another line, which is never touched.
             span.prefetch_at(header_len);
-            ordinary.contains(&span.len()).then_some(0)
-        })
+            span.len().wrapping_sub(header_len + MIN_FRAME) <= MAX_FRAME - MIN_FRAME
+        };
+        let count = if batch.is_blind() {
+            let mut packets = batch.free_slots().iter_mut();
+            self.engine.claim::<false>(spans, |_, span| {
+                let packet = packets.next().filter(|_| is_ordinary(span))?;
+                packet.reset_blind(span.behind(header_len));
+                Some(0)
+            })?
+        } else {
+            let count = self.engine.claim::<false>(spans, |_, span| is_ordinary(span).then_some(0))?;
+            for (span, packet) in spans[..count].iter().zip(batch.free_slots()) {
+                packet.reset_from(span.behind(header_len));
+            }
+            count
+        };
+        batch.push_many(count);
+        Ok(count)
     }
 
     /// Receives one buffer of any shape; returns the work that it caused, `None` when there is no buffer.
@@ -158,18 +173,4 @@ impl<E: Engine> Rx<E> {
             kick.drain();
         }
     }
-}
-
-/// Frames in one piece, header first; lengths were checked when they were found.
-#[inline(always)]
-fn take_simple(spans: &[Span], header_len: usize, batch: &mut PacketBatch) {
-    let is_blind = batch.is_blind();
-    for (span, packet) in spans.iter().zip(batch.free_slots()) {
-        let frame = span.behind(header_len);
-        match is_blind {
-            true => packet.reset_blind(frame),
-            false => packet.reset_from(frame),
-        }
-    }
-    batch.push_many(spans.len());
 }
