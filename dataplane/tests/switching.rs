@@ -165,6 +165,30 @@ fn a_packet_output_twice_to_one_port_is_sent_twice() {
 }
 
 #[test]
+fn frames_are_looked_into_as_soon_as_something_depends_on_them() {
+    let mut switch = TestSwitch::new(3);
+    let mut send = |switch: &mut TestSwitch, flows: &str| {
+        switch.set_flows(flows);
+        // What is done with a port's frames is known from the second batch on.
+        (0..3).for_each(|_| switch.send(1, [udp(1, 2, 1400), udp(1, 3, 10)]));
+        switch.blind(1)
+    };
+    let frames = [udp(1, 2, 1400), udp(1, 3, 10)];
+    assert_eq!(send(&mut switch, "in_port=1,actions=output:2,output:3"), 4);
+    assert_eq!(switch.received(2), [&frames[..], &frames, &frames].concat());
+    assert_eq!(switch.received(3), [&frames[..], &frames, &frames].concat());
+    assert_eq!(send(&mut switch, "in_port=1,actions=mod_vlan_vid:7,output:2"), 0);
+    assert_eq!(switch.received(2), [0, 1, 0, 1, 0, 1].map(|nth: usize| tagged(7, &frames[nth])));
+    assert_eq!(send(&mut switch, "in_port=1,actions=all"), 4);
+    assert_eq!(switch.went_to(), [2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3]);
+    assert_eq!(send(&mut switch, "actions=NORMAL"), 0);
+    assert_eq!(send(&mut switch, "in_port=1,actions=output:2\nin_port=2,udp,actions=drop"), 0);
+    assert_eq!(send(&mut switch, "in_port=1,actions=controller"), 0);
+    assert_eq!(send(&mut switch, "in_port=2,actions=output:1"), 4, "no rule says anything about them");
+    switch.assert_accounted();
+}
+
+#[test]
 fn many_flows_are_told_apart() {
     let mut switch = TestSwitch::new(2);
     switch.set_flows("priority=1,actions=drop");

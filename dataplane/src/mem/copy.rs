@@ -95,6 +95,26 @@ mod tests {
             unsafe { super::copy(from.as_ptr(), to.as_mut_ptr(), len) };
             assert_eq!(to[..len], from[..len]);
             assert!(to[len..].iter().all(|&byte| byte == 0), "{len}");
+            to.fill(0);
+            // SAFETY: both are longer than `len`.
+            unsafe { super::copy_any(from.as_ptr(), to.as_mut_ptr(), len) };
+            assert_eq!(to[..len], from[..len]);
+            assert!(to[len..].iter().all(|&byte| byte == 0), "{len}");
+        }
+    }
+
+    #[test]
+    fn places_may_overlap() {
+        for len in 0..300 {
+            for (from, to) in [(100, 100 + len / 2), (100 + len / 2, 100), (100, 107), (107, 100)] {
+                let mut bytes: Vec<u8> = (0..700u32).map(|i| (i % 251) as u8).collect();
+                let mut want = bytes.clone();
+                want.copy_within(from..from + len, to);
+                let place = bytes.as_mut_ptr();
+                // SAFETY: both lie inside `bytes`.
+                unsafe { super::copy_any(place.add(from), place.add(to), len) };
+                assert_eq!(bytes, want, "{len} bytes from {from} to {to}");
+            }
         }
     }
 }

@@ -585,7 +585,10 @@ impl TxList {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::mem::{GuestMemory, Lookup, Mapping, Region};
 
     #[test]
     fn a_frame_grows_and_shrinks_at_the_front() {
@@ -597,6 +600,51 @@ mod tests {
         assert!(packet.pull_front(HEADROOM + 1));
         assert_eq!(packet.head(), b"bcd");
         assert!(!packet.pull_front(4));
+    }
+
+    #[test]
+    fn a_frame_that_came_blind_is_read_when_somebody_wants_to_see_it() {
+        let mapping = Arc::new(Mapping::memfd(c"frame", 4096).expect("memory"));
+        let memory = Arc::new(GuestMemory::new(vec![Region::of_own(mapping, 0)]).expect("one region"));
+        let mut memory = Lookup::new(memory);
+        for len in [14, 60, 128, 512, 513, 1514] {
+            let bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            let span = memory.whole(0, len).expect("in memory");
+            span.write(&bytes);
+            let mut batch = PacketBatch::new();
+            batch.set_blind(true);
+            batch.next_slot().expect("an empty batch has room").reset_blind(span);
+            batch.push();
+            let packet = &batch.packets()[0];
+            assert_eq!((packet.len(), packet.head().len()), (len as usize, 0));
+            assert!(packet.short().is_none());
+            let first = &bytes[..bytes.len().min(SPLIT_HEAD)];
+            packet.peek(|head| assert_eq!(head, first));
+            batch.see();
+            let packet = &batch.packets()[0];
+            assert!(packet.blind().is_none() && !batch.is_blind());
+            assert_eq!(packet.head().len(), if len as usize <= WHOLE_FRAME { len as usize } else { SPLIT_HEAD });
+            packet.peek(|head| assert_eq!(head, packet.head()));
+            let mut copy = vec![0; len as usize];
+            packet.copy_to(&mut copy).expect("room");
+            assert_eq!(copy, bytes);
+        }
+    }
+
+    #[test]
+    fn neighbours_in_a_batch_are_a_run_and_nothing_else_is() {
+        let mut list = TxList::new();
+        assert!(list.push_range(3..6) && list.push(6));
+        assert_eq!(list.run(), Some(3..7));
+        list.take(2, 0);
+        assert_eq!(list.run(), Some(5..7));
+        assert!(list.push_range(8..10));
+        assert_eq!((list.run(), list.ids()), (None, &[5, 6, 8, 9][..]));
+        list.clear();
+        assert!(list.push(0) && list.push(1) && list.push(0));
+        assert_eq!(list.run(), None, "a packet that is sent twice");
+        list.clear();
+        assert_eq!(list.run(), None);
     }
 
     #[test]

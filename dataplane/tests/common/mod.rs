@@ -9,10 +9,12 @@ pub mod random;
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ringswitch_dataplane::flow::{Action, Flow, grammar};
-use ringswitch_dataplane::packet::{DropReason, PacketBatch, PortCounters, PortTotals, TxList};
+use ringswitch_dataplane::mem::{GuestMemory, Lookup, Mapping, Region};
+use ringswitch_dataplane::packet::{BATCH, DropReason, MAX_FRAME, PacketBatch, PortCounters, PortTotals, TxList};
 use ringswitch_dataplane::pipeline::{
     BridgePorts, BridgeView, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, SortTable, TableStats, Upcall,
     VlanMode, Wanted,
@@ -54,19 +56,41 @@ impl<T: Fill> RxQueue for Feed<T> {
     }
 }
 
-/// Frames that a test offers.
-struct MemoryRx(Wire);
+/// Frames that a test offers, in memory as a guest's is: those that nobody looks at stay there.
+struct MemoryRx {
+    wire: Wire,
+    memory: Lookup,
+    /// How many stayed there.
+    blind: Arc<AtomicUsize>,
+}
+
+impl MemoryRx {
+    fn new(wire: Wire, blind: Arc<AtomicUsize>) -> Self {
+        let mapping = Arc::new(Mapping::memfd(c"frames", (BATCH * MAX_FRAME) as u64).expect("memory"));
+        let memory = GuestMemory::new(vec![Region::of_own(mapping, 0)]).expect("one region");
+        Self { wire, memory: Lookup::new(Arc::new(memory)), blind }
+    }
+}
 
 impl Fill for MemoryRx {
     fn fill(&mut self, batch: &mut PacketBatch) -> usize {
-        let mut wire = self.0.lock().expect("the test thread");
-        let before = batch.len();
+        let mut wire = self.wire.lock().expect("the test thread");
+        let (before, is_blind) = (batch.len(), batch.is_blind());
         while batch.room() > 0 {
             let Some(frame) = wire.pop_front() else { break };
-            batch.next_slot().expect("there is room").reset(frame.len()).copy_from_slice(&frame);
+            let place = (batch.len() * MAX_FRAME) as u64;
+            let span = self.memory.whole(place, frame.len() as u32).expect("in memory");
+            span.write(&frame);
+            let packet = batch.next_slot().expect("there is room");
+            match is_blind {
+                true => packet.reset_blind(span),
+                false => packet.reset(frame.len()).copy_from_slice(&frame),
+            }
             batch.push();
         }
-        batch.len() - before
+        let count = batch.len() - before;
+        self.blind.fetch_add(if is_blind { count } else { 0 }, Ordering::Relaxed);
+        count
     }
 }
 
@@ -105,6 +129,7 @@ pub struct TestPort {
     pub entry: Arc<PortEntry>,
     input: Wire,
     output: Wire,
+    blind: Arc<AtomicUsize>,
 }
 
 /// See the module.
@@ -130,11 +155,12 @@ impl TestSwitch {
             let tx = Arc::new(TxQueues::new(1));
             tx.replace(0, Some(Box::new(MemoryTx { wire: Arc::clone(&output), room: 1000 })));
             let id = PortId(id as u16);
-            workers.attach_rx(id, 0, Box::new(Feed(MemoryRx(Arc::clone(&input)))));
+            let blind = Arc::default();
+            workers.attach_rx(id, 0, Box::new(Feed(MemoryRx::new(Arc::clone(&input), Arc::clone(&blind)))));
             let entry = PortEntry::new(id, u32::from(id.0) + 1, 0, tx, Arc::new([PortCounters::default()]));
             let pool = Arc::new(Pool::new(PoolId(id.0), PoolSpec::default()));
             let entry = Arc::new(PortEntry { vlan, pool, ..entry });
-            ports.push(TestPort { entry, input, output });
+            ports.push(TestPort { entry, input, output, blind });
         }
         let worker = ready.pop().expect("one worker");
         let (program, stats, fdb) = (Program::default(), Arc::new(TableStats::new(1)), Arc::new(Fdb::new(1024)));
@@ -282,6 +308,11 @@ impl TestSwitch {
     /// What left through every port since the last call: port numbers, sorted.
     pub fn went_to(&self) -> Vec<u32> {
         (1..=self.ports.len() as u32).flat_map(|number| vec![number; self.received(number).len()]).collect()
+    }
+
+    /// Frames that came in at port `number` and into which nobody looked, since the last call.
+    pub fn blind(&self, number: u32) -> usize {
+        self.port(number).blind.swap(0, Ordering::Relaxed)
     }
 
     pub fn totals(&self, number: u32) -> PortTotals {
