@@ -110,6 +110,9 @@ class Turn:
             try:
                 self.switch.dir.mkdir(exist_ok=True)
                 host.make_veths(self.setup.veths(), self.setup.netdev_queues)
+                # Behind a NIC is another machine, which is the generator's: what it receives is none of the switch's work.
+                for _, theirs in self.setup.veths():
+                    host.steer(theirs, self.bench.place.generator_cpu)
                 self.switch.start(self.setup)
             except Failed as error:
                 self.broken = str(error)

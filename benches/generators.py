@@ -6,6 +6,7 @@
   busy     part of its time that the switch's core spent in such passes, percent: far below 100 the generator was the
            slower one, and `mpps` says little about the switch
   lost     frames lost, percent
+  user     over netdevs: cycles without those that its core spent in the kernel
   softirq  over netdevs: what all CPUs together spent in the kernel's softirqs, cycles per packet
 """
 
@@ -105,9 +106,10 @@ class Rspktgen:
             moved(switch, program)
             # The middle of the measured trial: warm-up ends, its stragglers arrive (30 ms), the trial starts.
             time.sleep(load.warmup + 0.15)
-            before, kernel = switch.usage(), host.softirq_cycles()
+            before, kernel = switch.usage(), kernel_cycles(switch)
             time.sleep(max(seconds - 0.5, 0.2))
-            usage, kernel = switch.usage().since(before), host.softirq_cycles() - kernel
+            usage = switch.usage().since(before)
+            its_own, softirqs = (now - then for now, then in zip(kernel_cycles(switch), kernel, strict=True))
             program.wait_until("its end", lambda: not_running(program), seconds + 20)
         finally:
             program.stop()
@@ -118,7 +120,16 @@ class Rspktgen:
         if report["total"]["rx_packets"] == 0:
             raise Failed("no frame arrived")
         values = figures(usage, report["total"]["rx_pps"], report["loss"])
-        return {**values, "softirq": kernel / max(usage.packets, 1)} if load.netdevs else values
+        if not load.netdevs:
+            return values
+        packets = max(usage.packets, 1)
+        # An idle core makes next to no system calls, so the kernel's part is that of packets.
+        return {**values, "user": max(usage.busy_cycles - its_own, 0) / packets, "softirq": softirqs / packets}
+
+
+def kernel_cycles(switch):
+    """Of the switch's core, and of all CPUs in softirqs."""
+    return switch.kernel_cycles(), host.softirq_cycles()
 
 
 def not_running(program):

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 INSIDE = "RINGSWITCH_BENCH_DIR"
 HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
 HUGEPAGES_WANTED = 768  # 1.5 GiB: a switch (1 GiB) and a testpmd that generates
+TICKS = os.sysconf("SC_CLK_TCK")
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -181,7 +182,15 @@ class Program:
 
     def cpu_seconds(self):
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def busiest_thread_seconds(self):
+        """Seconds that the thread with the most CPU time spent in itself and in the kernel for it. What they are together is
+        exact, how it is parted is sampled by the kernel's clock tick; softirqs in between count as the kernel's."""
+        stats = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        fields = [text.rpartition(")")[2].split() for text in stats]
+        times = [(int(words[11]) / TICKS, int(words[12]) / TICKS) for words in fields]
+        return max(times, key=sum)
 
     def rss_bytes(self):
         found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())
@@ -199,7 +208,7 @@ def softirq_cycles(cpu=None):
     """What one CPU, or all of them, spent so far in softirqs, where the kernel moves packets (counted by its clock tick)."""
     wanted = "cpu" if cpu is None else f"cpu{cpu}"
     fields = next(words for line in Path("/proc/stat").read_text().splitlines() if (words := line.split())[0] == wanted)
-    return int(int(fields[7]) * cycles_per_second() / os.sysconf("SC_CLK_TCK"))
+    return int(int(fields[7]) * cycles_per_second() / TICKS)
 
 
 def make_veths(pairs, queues=1):
@@ -220,7 +229,8 @@ def remove_veths(pairs):
 
 def steer(name, cpu):
     """What this device receives is handled by the softirqs of that CPU."""
-    Path(f"/sys/class/net/{name}/queues/rx-0/rps_cpus").write_text(f"{1 << cpu:x}\n")
+    for queue in Path(f"/sys/class/net/{name}/queues").glob("rx-*"):
+        (queue / "rps_cpus").write_text(f"{1 << cpu:x}\n")
 
 
 # ---------------------------------------------------------------- facts

@@ -9,7 +9,7 @@ OURS = "ringswitch"
 DOCUMENT = host.ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 NAMES = {
-    "cycles": "cycles/packet", "mpps": "Mpps", "busy": "busy %", "lost": "lost %", "softirq": "softirq cycles/packet",
+    "cycles": "cycles/packet", "mpps": "Mpps", "busy": "busy %", "lost": "lost %", "softirq": "softirq cycles/packet", "user": "user cycles/packet",
     "alone": "cycles/packet alone", "kept": "kept %", "p50": "p50 us", "p99": "p99 us", "p99_9": "p99.9 us", "max": "max us",
     "idle_cpu": "idle CPU %", "kflows": "1000 flows/s", "s": "seconds", "cpu_s": "CPU seconds", "bytes_per_flow": "B/flow",
     "one_more_ms": "one more, ms", "kib_per_port": "KiB/port", "off": "off by %", "rate": "rate",

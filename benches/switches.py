@@ -91,6 +91,10 @@ class Switch:
         path.write_text("\n".join(rules) + "\n")
         run(["ovs-ofctl", "add-flows", f"unix:{self.management()}", path], timeout)
 
+    def kernel_cycles(self):
+        """What its core spent so far in the kernel, in system calls and in softirqs in between."""
+        return int(self.program.busiest_thread_seconds()[1] * host.cycles_per_second()) if self.program else 0
+
     def stop(self):
         if self.program:
             self.program.stop()
@@ -326,8 +330,7 @@ class TestpmdIo(Switch):
 
 
 class LinuxBridge(Switch):
-    """The kernel's bridge. It works in softirqs: those that take frames from the generator are steered to the switch's CPU,
-    those that hand frames to the generator to the generator's."""
+    """The kernel's bridge. It works in softirqs: those that take frames from the generator are steered to the switch's CPU."""
 
     name = "linux-bridge"
     setup = Setup()
@@ -342,11 +345,14 @@ class LinuxBridge(Switch):
         self.setup = setup
         run(["ip", "link", "add", "rsbr", "type", "bridge", "forward_delay", "0", "mcast_snooping", "0"])
         run(["sysctl", "-qw", "net.ipv6.conf.rsbr.disable_ipv6=1"])
-        for ours, theirs in setup.veths():
+        for ours, _ in setup.veths():
             run(["ip", "link", "set", ours, "master", "rsbr"])
             host.steer(ours, self.place.switch_cpu)
-            host.steer(theirs, self.place.generator_cpu)
         run(["ip", "link", "set", "rsbr", "up"])
+
+    def kernel_cycles(self):
+        """All that it is."""
+        return host.softirq_cycles(self.place.switch_cpu)
 
     def usage(self):
         """It is idle whenever its CPU is in no softirq."""

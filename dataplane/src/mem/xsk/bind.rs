@@ -24,6 +24,8 @@ const SO_PREFER_BUSY_POLL: libc::c_int = 69;
 const SO_BUSY_POLL_BUDGET: libc::c_int = 70;
 /// Packets per busy-poll call: the kernel's own NAPI weight.
 const BUSY_POLL_BUDGET: libc::c_int = 64;
+/// Since Linux 6.17.
+const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
 /// The frames, registered, and their descriptors.
 pub(super) fn register(config: &XskConfig<'_>) -> io::Result<(Umem, Vec<FrameDesc>)> {
@@ -82,6 +84,15 @@ fn errno_of(error: &(dyn std::error::Error + 'static)) -> io::Error {
         Some(errno) => io::Error::from_raw_os_error(errno),
         None => io::Error::other(error.to_string()),
     }
+}
+
+/// Lets one call send a ring of so many frames where the driver cannot take them as they are; by default it sends 32. False on a
+/// kernel that does not know how.
+///
+/// The socket's send buffer stays as it is: what it allows to be on the way (some 90 frames of 1500 bytes) is less than what the
+/// next device may queue, so a receiver that is slow loses nothing.
+pub(super) fn send_all_at_once(fd: RawFd, frames: u32) -> bool {
+    set_option(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &frames).is_ok()
 }
 
 pub(super) fn set_busy_poll(fd: RawFd, us: u32) -> Result<(), XskError> {

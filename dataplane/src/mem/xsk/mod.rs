@@ -25,9 +25,9 @@ pub use tx::XskTx;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use frames::{FRAME_SIZE, Frames};
+use tx::Kicker;
 
 /// Descriptors taken from a ring at once.
 const FETCH: usize = 64;
@@ -121,6 +121,7 @@ impl Xsk {
         if let Some(us) = config.busy_poll_us {
             bind::set_busy_poll(owner.fd().as_raw_fd(), us)?;
         }
+        let in_one_call = bind::send_all_at_once(owner.fd().as_raw_fd(), config.tx_frames);
         let frames = Arc::new(Frames::new(umem, &mut descs));
         // SAFETY: the descriptor is open as long as `owner`.
         let fd = unsafe { BorrowedFd::borrow_raw(owner.fd().as_raw_fd()) };
@@ -132,12 +133,12 @@ impl Xsk {
             busy_poll_us: config.busy_poll_us,
         };
         let anchor = opener.open(config.rx_frames)?;
-        let tx_is_behind = Arc::new(AtomicBool::new(false));
+        let kicker = Arc::new(Kicker::new(owner.fd().as_raw_fd(), in_one_call));
         let tx_descs = descs.split_off(config.rx_frames as usize);
         let busy_poll = config.busy_poll_us.is_some();
-        let mut rx = XskRx::new((owner, fill), anchor, descs, busy_poll, Arc::clone(&tx_is_behind));
+        let mut rx = XskRx::new((owner, fill), anchor, descs, busy_poll, Arc::clone(&kicker));
         rx.release();
-        let tx = XskTx::new(tx, done, frames, tx_descs, tx_is_behind);
+        let tx = XskTx::new(tx, done, frames, tx_descs, kicker);
         Ok(Self { rx, tx, way, opener })
     }
 }

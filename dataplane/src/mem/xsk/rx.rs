@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use xsk_rs::umem::frame::FrameDesc;
 use xsk_rs::{FillQueue, RxQueue};
 
 use super::frames::{Frames, RxFrame};
 use super::socket::{Desc, XskSocket};
-use super::tx::kick;
+use super::tx::Kicker;
 
 /// The receiving half. Sockets are numbered from 0, without gaps; the first is there as long as the queue.
 ///
@@ -21,7 +20,7 @@ pub struct XskRx {
     sockets: Vec<XskSocket>,
     fill: FillQueue,
     /// The socket that owns the fill ring. It has a ring because the library gives it one; the program never picks it.
-    owner: RxQueue,
+    _owner: RxQueue,
     frames: Arc<Frames>,
     /// Handed out in this burst: as received, and as they go back. Never longer than there are frames.
     out: Vec<Desc>,
@@ -32,7 +31,7 @@ pub struct XskRx {
     parked: VecDeque<(u16, Desc)>,
     /// The kernel drives the NIC only when it is asked to.
     busy_poll: bool,
-    tx_is_behind: Arc<AtomicBool>,
+    kicker: Arc<Kicker>,
 }
 
 impl XskRx {
@@ -42,11 +41,11 @@ impl XskRx {
         anchor: XskSocket,
         descs: Vec<FrameDesc>,
         busy_poll: bool,
-        tx_is_behind: Arc<AtomicBool>,
+        kicker: Arc<Kicker>,
     ) -> Self {
         Self {
             fill,
-            owner,
+            _owner: owner,
             frames: Arc::clone(&anchor.frames),
             out: Vec::with_capacity(descs.len()),
             parked: VecDeque::with_capacity(descs.len()),
@@ -54,7 +53,7 @@ impl XskRx {
             last: 0,
             sockets: vec![anchor],
             busy_poll,
-            tx_is_behind,
+            kicker,
         }
     }
 
@@ -190,8 +189,8 @@ impl XskRx {
         if self.busy_poll || self.fill.needs_wakeup() {
             self.drive();
         }
-        if self.tx_is_behind.load(Ordering::Relaxed) {
-            kick(self.owner.fd().as_raw_fd(), &self.tx_is_behind);
+        if self.kicker.is_behind() {
+            self.kicker.kick();
         }
     }
 
@@ -208,7 +207,6 @@ impl XskRx {
     /// True when nothing waits: in a ring, parked, or in a transmission that was put off.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let is_behind = self.tx_is_behind.load(Ordering::Relaxed);
-        !is_behind && self.parked.is_empty() && !self.sockets.iter().any(XskSocket::has_frames)
+        !self.kicker.is_behind() && self.parked.is_empty() && !self.sockets.iter().any(XskSocket::has_frames)
     }
 }

@@ -1,7 +1,7 @@
 //! The transmitting half of a socket: tx ring and completion ring.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::mem::Span;
 
 /// The bit that says that the frame goes on in the next descriptor.
 const XDP_PKT_CONTD: u32 = 1;
-/// In copy mode the kernel sends about 32 descriptors per call: enough calls for a batch of jumbo frames.
+/// In copy mode a kernel before 6.17 sends 32 descriptors per call: enough calls for a batch of jumbo frames.
 const KICKS: usize = 8;
 
 /// The transmitting half.
@@ -23,10 +23,12 @@ const KICKS: usize = 8;
 pub struct XskTx {
     tx: TxQueue,
     done: CompQueue,
+    /// Where the library puts what it takes from the completion ring.
+    fetched: Box<[FrameDesc; FETCH]>,
     frames: Arc<Frames>,
     free: Vec<FrameDesc>,
     staged: Vec<FrameDesc>,
-    tx_is_behind: Arc<AtomicBool>,
+    kicker: Arc<Kicker>,
 }
 
 impl XskTx {
@@ -36,9 +38,10 @@ impl XskTx {
         done: CompQueue,
         frames: Arc<Frames>,
         free: Vec<FrameDesc>,
-        tx_is_behind: Arc<AtomicBool>,
+        kicker: Arc<Kicker>,
     ) -> Self {
-        Self { tx, done, frames, staged: Vec::with_capacity(free.len()), free, tx_is_behind }
+        let fetched = Box::new([FrameDesc::default(); FETCH]);
+        Self { tx, done, fetched, frames, staged: Vec::with_capacity(free.len()), free, kicker }
     }
 
     /// Copies a packet of `len` bytes (head and tail together) into free frames and stages it; false, and nothing done,
@@ -102,11 +105,10 @@ impl XskTx {
     /// Takes back the frames that were sent.
     #[inline]
     pub fn reap(&mut self) {
-        let mut done = [FrameDesc::default(); FETCH];
         loop {
             // SAFETY: completed frames are of this UMEM and ours again; each goes to the free ones once.
-            let count = unsafe { self.done.consume(&mut done) };
-            self.free.extend_from_slice(&done[..count]);
+            let count = unsafe { self.done.consume(&mut self.fetched[..]) };
+            self.free.extend_from_slice(&self.fetched[..count]);
             if count < FETCH {
                 return;
             }
@@ -154,26 +156,50 @@ impl XskTx {
     #[inline]
     fn wake(&self) {
         if self.tx.needs_wakeup() {
-            kick(self.tx.fd().as_raw_fd(), &self.tx_is_behind);
+            self.kicker.kick();
         }
     }
 }
 
-/// Has the kernel send what is in the tx ring. It sends only so much per call (`EAGAIN`); what it cannot send now (the
-/// device is busy, memory is short) is left in the ring, and `is_behind` tells the receiving half, which is polled all the
-/// time, to call again.
-pub(super) fn kick(fd: RawFd, is_behind: &AtomicBool) {
-    let mut errno = 0;
-    for _ in 0..KICKS {
-        // SAFETY: no buffer; it only drives the queue.
-        if unsafe { libc::send(fd, ptr::null(), 0, libc::MSG_DONTWAIT) } >= 0 {
-            errno = 0;
-            break;
-        }
-        errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-        if errno != libc::EAGAIN {
-            break;
-        }
+/// Has the kernel send what is in the tx ring. Both halves of a queue have it, and keep its descriptor open.
+#[derive(Debug)]
+pub(super) struct Kicker {
+    fd: RawFd,
+    /// Calls that a full ring may need.
+    calls: usize,
+    /// Something was left in the ring.
+    is_behind: AtomicBool,
+}
+
+impl Kicker {
+    /// For the socket that sends; `in_one_call`: it can send a whole ring in one.
+    pub fn new(fd: RawFd, in_one_call: bool) -> Self {
+        Self { fd, calls: if in_one_call { 1 } else { KICKS }, is_behind: AtomicBool::new(false) }
     }
-    is_behind.store(matches!(errno, libc::EAGAIN | libc::EBUSY | libc::ENOBUFS), Ordering::Relaxed);
+
+    /// The kernel sends only so much per call (`EAGAIN`); what it cannot send now (the device is busy, memory is short) is
+    /// left in the ring, and [`is_behind`](Self::is_behind) tells the receiving half, which is polled all the time, to kick
+    /// again.
+    pub fn kick(&self) {
+        let mut errno = 0;
+        for _ in 0..self.calls {
+            // SAFETY: no buffer; it only drives the queue.
+            if unsafe { libc::send(self.fd, ptr::null(), 0, libc::MSG_DONTWAIT) } >= 0 {
+                errno = 0;
+                break;
+            }
+            errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            if errno != libc::EAGAIN {
+                break;
+            }
+        }
+        let is_behind = matches!(errno, libc::EAGAIN | libc::EBUSY | libc::ENOBUFS);
+        self.is_behind.store(is_behind, Ordering::Relaxed);
+    }
+
+    /// The last kick left something in the ring.
+    #[inline(always)]
+    pub fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
+    }
 }

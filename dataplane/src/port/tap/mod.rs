@@ -153,7 +153,7 @@ impl Link {
         let found = netdev::find(&netdev).map_err(open)?;
         let index = found.ok_or_else(|| open(io::ErrorKind::NotFound.into()))?.index;
         self.mtu.store(mtu, Ordering::Relaxed);
-        self.context.host.attach_rx(self.context.id, 0, Box::new(TapRx(receiver)));
+        self.context.host.attach_rx(self.context.id, 0, Box::new(TapRx::new(receiver)));
         self.context.tx.replace(0, Some(Box::new(TapTx::new(sender, Arc::clone(&self.mtu)))));
         self.tap = Some(Tap { file, index });
         Ok(())
