@@ -60,14 +60,14 @@ impl Guest {
     }
 }
 
-struct Case {
+struct Case<'r> {
     name: &'static str,
     packed: bool,
     size: usize,
     flows: u32,
     /// Vary the addresses (MAC) or the ports and addresses (five-tuple).
     vary: Vary,
-    rules: &'static str,
+    rules: &'r str,
 }
 
 #[derive(Clone, Copy)]
@@ -157,6 +157,13 @@ fn main() {
     let tuple = "priority=9,udp,nw_src=10.0.0.0/8,nw_dst=10.0.0.2,tp_src=0x1000/0,tp_dst=0x2000,actions=output:2\n\
                  priority=5,tcp,tp_src=7,actions=drop\n\
                  priority=4,udp,nw_src=10.1.2.3,tp_src=7,actions=drop";
+    // The rule that decides behind so many others.
+    let behind = |count: u32| {
+        let other = |n| format!("priority=10,udp,nw_src=10.9.9.{n},tp_src={n},actions=drop\n");
+        (1..=count).map(other).collect::<String>() + tuple
+    };
+    // As many as are compared with, and more: the cache remembers each flow.
+    let (short, long) = (&*behind(13), &*behind(20));
     let case = |name, packed, size, flows, vary, rules| Case { name, packed, size, flows, vary, rules };
     let cases = [
         case("64 B split, port rule", false, 64, 1, Vary::Macs, port),
@@ -174,6 +181,10 @@ fn main() {
         case("64 B packed, 5-tuple, 1 flow", true, 64, 1, Vary::Tuples, tuple),
         case("64 B packed, 5-tuple, 1 000 flows", true, 64, 1000, Vary::Tuples, tuple),
         case("64 B packed, 5-tuple, 100 000 flows", true, 64, 100_000, Vary::Tuples, tuple),
+        case("64 B packed, 5-tuple, 1 000 000 flows", true, 64, 1_000_000, Vary::Tuples, tuple),
+        case("64 B packed, 16 rules, 1 000 flows", true, 64, 1000, Vary::Tuples, short),
+        case("64 B packed, 23 rules, 1 000 flows", true, 64, 1000, Vary::Tuples, long),
+        case("64 B packed, 23 rules, 100 000 flows", true, 64, 100_000, Vary::Tuples, long),
     ];
     if words.iter().any(|word| word == "--list") {
         cases.iter().for_each(|case| println!("{}", case.name));

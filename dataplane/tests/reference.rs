@@ -345,6 +345,8 @@ fn the_pipeline_does_what_a_plain_interpreter_does() {
         let groups: Vec<_> = (1..=GROUPS).map(|id| any_group(&mut random, id)).collect();
         let dead_port = 1 + random.below(PORTS as usize) as u32;
         let mut switch = TestSwitch::new(PORTS as usize);
+        // Where there is none, the cache is asked about plain rules too.
+        switch.has_shortlist = random.chance(2);
         switch.set_flows("");
         for rule in &rules {
             // Of two rules with the same match in one table, the later one has the higher priority and wins.

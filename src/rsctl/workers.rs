@@ -39,7 +39,7 @@ fn worker_stats(number: usize, stats: &WorkerReport) -> String {
     let cycles = stats.busy_cycles + stats.idle_cycles;
     let mut text = format!(
         "worker {number} on CPU {}:\n  load: {:.1} %\n  packets received: {}\n  packets per batch: {:.2}\n  port verdict hits: {} ({:.1}%)\n  \
-         sorted hits: {} ({:.1}%)\n  flow cache hits: {} ({:.1}%)\n  table walks: {} ({:.1}%)\n  batches with walks: {}\n  passes: {}\n  sleeps: {}\n  \
+         sorted hits: {} ({:.1}%)\n  shortlist hits: {} ({:.1}%)\n  flow cache hits: {} ({:.1}%)\n  table walks: {} ({:.1}%)\n  batches with walks: {}\n  passes: {}\n  sleeps: {}\n  \
          queues moved here: {}, away: {}\n  idle cycles: {} ({:.2}%)\n  busy cycles: {} ({:.2}%)\n  \
          busy cycles per packet: {:.2}\n",
         stats.cpu,
@@ -50,6 +50,8 @@ fn worker_stats(number: usize, stats: &WorkerReport) -> String {
         share(stats.port_hits),
         stats.sorted_hits,
         share(stats.sorted_hits),
+        stats.shortlist_hits,
+        share(stats.shortlist_hits),
         stats.cache_hits,
         share(stats.cache_hits),
         stats.walks,
@@ -82,9 +84,10 @@ fn queue_stats(text: &mut String, queue: &QueueReport) {
     );
     let _ = writeln!(
         text,
-        "    port verdict: {:.1}%, sorted: {:.1}%, flow cache: {:.1}%, table walks: {:.1}%",
+        "    port verdict: {:.1}%, sorted: {:.1}%, shortlist: {:.1}%, flow cache: {:.1}%, table walks: {:.1}%",
         share(queue.port_hits),
         share(queue.sorted_hits),
+        share(queue.shortlist_hits),
         share(queue.cache_hits),
         share(queue.walks)
     );
@@ -195,7 +198,7 @@ mod tests {
             "worker 0 on CPU 3:",
             "  port: vm1  queue-id: 0  usage: 12.5 %",
             "    packets: 200, per batch: 2.00, cycles per packet: 100.00, moves: 0",
-            "    port verdict: 0.0%, sorted: 0.0%, flow cache: 100.0%, table walks: 0.0%",
+            "    port verdict: 0.0%, sorted: 0.0%, shortlist: 0.0%, flow cache: 100.0%, table walks: 0.0%",
             "    packets found in a look: 2-3: 100 (100.0%)",
             "    cycles of a batch: 2097152-: 200 (100.0%)",
         ] {

@@ -27,6 +27,8 @@ pub struct WorkerReport {
     pub port_hits: u64,
     /// Packets whose verdict was known for all with their destination (see pools).
     pub sorted_hits: u64,
+    /// Packets whose rule was found by comparing with a few.
+    pub shortlist_hits: u64,
     /// Packets whose verdict was in the cache.
     pub cache_hits: u64,
     /// Packets that needed a walk through the table.
@@ -66,6 +68,8 @@ pub struct QueueReport {
     pub port_hits: u64,
     /// Packets whose verdict was known for all with their destination (see pools).
     pub sorted_hits: u64,
+    /// Packets whose rule was found by comparing with a few.
+    pub shortlist_hits: u64,
     /// Packets whose verdict was in the cache.
     pub cache_hits: u64,
     /// Packets that needed a walk through the tables.
@@ -110,6 +114,7 @@ impl WorkerReport {
             sleeps: less(self.sleeps, before.sleeps),
             port_hits: less(self.port_hits, before.port_hits),
             sorted_hits: less(self.sorted_hits, before.sorted_hits),
+            shortlist_hits: less(self.shortlist_hits, before.shortlist_hits),
             cache_hits: less(self.cache_hits, before.cache_hits),
             walks: less(self.walks, before.walks),
             holds: less(self.holds, before.holds),
@@ -133,6 +138,7 @@ impl QueueReport {
             cycles: less(self.cycles, before.cycles),
             port_hits: less(self.port_hits, before.port_hits),
             sorted_hits: less(self.sorted_hits, before.sorted_hits),
+            shortlist_hits: less(self.shortlist_hits, before.shortlist_hits),
             cache_hits: less(self.cache_hits, before.cache_hits),
             walks: less(self.walks, before.walks),
             moves: less(self.moves, before.moves),

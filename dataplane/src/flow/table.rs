@@ -5,6 +5,7 @@
 //! choose what is searched for and rules how many subtables there are, so each search has a budget of probes.
 //! Neighbours: control builds it, the pipeline looks up what its cache does not know.
 
+use std::cmp::Reverse;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
@@ -179,6 +180,16 @@ impl FlowTable {
     /// For each subtable what its rules look at, and all of them.
     pub(super) fn by_mask(&self) -> impl Iterator<Item = (&Mask, impl Iterator<Item = &Arc<Rule>>)> {
         self.subtables.iter().map(|subtable| (subtable.shape.mask(), subtable.rules(&self.rules)))
+    }
+
+    /// All rules, in such an order that the first that matches a packet decides; unless it is a dimension of a conjunction, which
+    /// says only that rules before it do not.
+    #[must_use]
+    pub fn by_precedence(&self) -> Vec<&Arc<Rule>> {
+        let mut rules: Vec<_> = self.by_mask().flat_map(|(_, rules)| rules).collect();
+        // Stable: of rules with the same priority, a lookup finds the one in the subtable that it asks first.
+        rules.sort_by_key(|rule| Reverse(rule.flow.priority));
+        rules
     }
 
     /// True when some rule is a dimension of a conjunction.

@@ -1,7 +1,8 @@
 //! Classify: which rule decides each packet of a batch.
 //!
-//! Tiers: frames whose verdict is known by where they are sorted to; one verdict for all traffic of the port, when no rule looks at anything else; the exact cache, keyed by only
-//! the fields that some rule looks at; a walk through the tables, within the port's budget.
+//! Tiers: frames whose verdict is known by where they are sorted to; one verdict for all traffic of the port, when no rule looks at
+//! anything else; the rules of a small table, one after the other; the exact cache, keyed by only the fields that some rule looks at; a
+//! walk through the tables, within the port's budget.
 //! Trust: packets choose keys. A sender of ever new keys fills the cache with them and pays for walks, up to its budget.
 
 use std::ops::Range;
@@ -29,6 +30,8 @@ pub struct Lookups {
     pub sorted_hits: u64,
     /// Packets whose verdict holds for all traffic of their port.
     pub port_hits: u64,
+    /// Packets whose rule was found by comparing with a few.
+    pub shortlist_hits: u64,
     /// Packets found in the cache.
     pub cache_hits: u64,
     /// Packets that needed a walk.
@@ -140,17 +143,13 @@ impl Classifier {
             verdicts[0] = self.port_verdict(bridge, ingress);
             return true;
         }
-        while rest != 0 {
-            let first = rest.trailing_zeros();
-            let end = first + (rest >> first).trailing_ones();
-            let ids = first as usize..end as usize;
+        for ids in runs(rest) {
             if bridge.only_port {
                 self.lookups.port_hits += ids.len() as u64;
                 verdicts[ids].fill(self.port_verdict(bridge, ingress));
             } else {
                 self.look_up(bridge, ingress, batch, verdicts, ids);
             }
-            rest &= (u64::MAX << end) as u32;
         }
         false
     }
@@ -218,15 +217,29 @@ impl Classifier {
         verdicts: &mut [Verdict; BATCH],
         ids: Range<usize>,
     ) {
-        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return };
-        let (keys, hashes) = (&mut self.keys[ids.clone()], &mut self.hashes[ids.clone()]);
-        let (packed, verdicts) = (&mut self.packed[ids.clone()], &mut verdicts[ids.clone()]);
-        for (id, packet) in batch.packets_mut()[ids].iter_mut().enumerate() {
+        for (packet, key) in batch.packets_mut()[ids.clone()].iter_mut().zip(&mut self.keys[ids.clone()]) {
             if bridge.depth >= Depth::Network {
                 reach_headers(packet);
             }
-            parse(packet, ingress.number, bridge.depth, &mut keys[id]);
-            hashes[id] = own.cache.shape().pack_into(&keys[id], &mut packed[id]);
+            parse(packet, ingress.number, bridge.depth, key);
+        }
+        let Some(list) = &bridge.shortlist else { return self.recall(bridge, ingress, verdicts, ids) };
+        let mut rest = 0;
+        for id in ids.clone() {
+            verdicts[id] = list.decide(&self.keys[id]);
+            rest |= u32::from(!verdicts[id].is_known()) << id;
+        }
+        self.lookups.shortlist_hits += ids.len() as u64 - u64::from(rest.count_ones());
+        runs(rest).for_each(|ids| self.recall(bridge, ingress, verdicts, ids));
+    }
+
+    /// The verdicts that the cache remembers, or else walks find, for packets whose keys are known.
+    fn recall(&mut self, bridge: &BridgeView, ingress: &PortEntry, verdicts: &mut [Verdict; BATCH], ids: Range<usize>) {
+        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return };
+        let (keys, hashes) = (&self.keys[ids.clone()], &mut self.hashes[ids.clone()]);
+        let (packed, verdicts) = (&mut self.packed[ids.clone()], &mut verdicts[ids]);
+        for ((key, hash), packed) in keys.iter().zip(&mut *hashes).zip(&mut *packed) {
+            *hash = own.cache.shape().pack_into(key, packed);
         }
         own.cache.probe_batch(hashes, packed, verdicts);
         for id in 0..verdicts.len() {
@@ -264,4 +277,17 @@ fn is_blind(bridge: &BridgeView, verdict: Verdict) -> bool {
         Kind::NoRule => true,
         Kind::Path(_) | Kind::Live | Kind::Unknown => false,
     }
+}
+
+/// The places of set bits that are neighbours.
+#[inline(always)]
+fn runs(mut bits: u32) -> impl Iterator<Item = Range<usize>> {
+    std::iter::from_fn(move || {
+        (bits != 0).then(|| {
+            let first = bits.trailing_zeros();
+            let end = first + (bits >> first).trailing_ones();
+            bits &= (u64::MAX << end) as u32;
+            first as usize..end as usize
+        })
+    })
 }

@@ -1,7 +1,7 @@
 //! The pipeline: parse, classify, act; functions over a batch, and the snapshot they read.
 //!
 //! ```text
-//! rx -> batch -> sort -> parse (as deep as rules look) -> classify (port verdict | cache | walk) -> act or run -> egress -> tx
+//! rx -> batch -> sort -> parse (as deep as rules look) -> classify (port verdict | shortlist | cache | walk) -> act or run -> egress -> tx
 //! ```
 //! A rule of the first table whose actions are plain is run as it stands (`act`). Everything else OpenFlow knows is worked out
 //! by a walk through the tables (`walk`), once for all packets with the same key, and kept as a list of steps (`path`, `run`).
@@ -22,6 +22,7 @@ mod punt;
 mod record;
 mod rewrite;
 mod run;
+mod shortlist;
 mod snapshot;
 mod sort;
 mod stats;
@@ -34,6 +35,7 @@ pub use classify::Lookups;
 pub use fdb::{Fdb, FdbEntry, FdbStats};
 pub use parse::fields_of_frame;
 pub use punt::Upcalls;
+pub use shortlist::Shortlist;
 pub use snapshot::{
     BridgePorts, BridgeView, LOCAL_NUMBER, NOWHERE, Native, PortEntry, PortFlags, Program, Snapshot, VlanMode, VlanSet,
 };

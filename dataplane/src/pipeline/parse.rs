@@ -170,8 +170,8 @@ const COMMON_LEN: usize = COMMON_TRANSPORT + tcp::LEN;
 fn fill_common(head: &[u8], len: usize, key: &mut FlowKey) -> Option<()> {
     let head = head.first_chunk::<COMMON_LEN>()?;
     let frame = Ethernet::new(head)?;
-    let ip = Ipv4::new(&head[ethernet::LEN..], len - ethernet::LEN)?;
-    if frame.type_or_len() != ethernet::TYPE_IPV4 || ip.header_len() != ipv4::LEN || ip.is_fragment() {
+    let ip = Ipv4::without_options(&head[ethernet::LEN..], len - ethernet::LEN)?;
+    if frame.type_or_len() != ethernet::TYPE_IPV4 || ip.is_fragment() {
         return None;
     }
     let transport = &head[COMMON_TRANSPORT..];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::fdb::Fdb;
 use super::parse::Depth;
+use super::shortlist::Shortlist;
 use super::sort::SortTable;
 use super::stats::TableStats;
 use crate::flow::{FRAME_WORDS, Field, FlowKey, Groups, Mask, Meters, Tables};
@@ -257,6 +258,8 @@ pub struct BridgeView {
     pub union: Mask,
     /// No rule looks at anything but the ingress port: one verdict holds for a whole batch.
     pub only_port: bool,
+    /// The rules to compare packets with, when the first table has only a few.
+    pub shortlist: Option<Shortlist>,
     /// Frames whose verdict is known by destination and VLAN alone.
     pub sorted: Arc<SortTable>,
 }
@@ -271,8 +274,8 @@ impl BridgeView {
         union.words[FRAME_WORDS..].fill(0);
         let mut beyond_port = union;
         beyond_port.words[usize::from(Field::IN_PORT.word)] &= !Field::IN_PORT.mask();
-        let (depth, only_port) = (Depth::of(&union), beyond_port.is_empty());
-        Self { version, program, fdb, ports, stats, depth, union, only_port, sorted: Arc::default() }
+        let (depth, only_port, shortlist) = (Depth::of(&union), beyond_port.is_empty(), Shortlist::of(&program));
+        Self { version, program, fdb, ports, stats, depth, union, only_port, shortlist, sorted: Arc::default() }
     }
 
     /// What rules see of this key.

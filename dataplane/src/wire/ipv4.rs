@@ -41,6 +41,15 @@ impl<'a> Ipv4<'a> {
         (header >= LEN && header <= total && total <= available).then_some(view)
     }
 
+    /// The same of a header without options; `None` for any other.
+    #[inline(always)]
+    #[must_use]
+    pub fn without_options(bytes: &'a [u8], available: usize) -> Option<Self> {
+        let view = Self(bytes.first_chunk()?);
+        let total = view.total_len();
+        (view.header_len() == LEN && LEN <= total && total <= available).then_some(view)
+    }
+
     /// Bytes of the header with options.
     #[inline(always)]
     #[must_use]
@@ -127,6 +136,10 @@ mod tests {
             let mut bytes = HEADER;
             bytes[at] = value;
             assert!(Ipv4::new(&bytes, 28).is_none(), "byte {at} = {value}");
+            assert!(Ipv4::without_options(&bytes, 28).is_none(), "byte {at} = {value}");
         }
+        assert!(Ipv4::without_options(&HEADER, 28).is_some() && Ipv4::without_options(&HEADER, 27).is_none());
+        let with_options = [&[0x46], &HEADER[1..]].concat();
+        assert!(Ipv4::new(&with_options, 28).is_some() && Ipv4::without_options(&with_options, 28).is_none());
     }
 }

@@ -34,11 +34,18 @@ fn be32<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> u32 {
 /// The 48 bits at `at` as a number whose most significant byte comes first.
 #[inline(always)]
 fn be48<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> u64 {
+    // One load, where two more bytes are there.
+    if at + 8 <= LEN {
+        return be64(bytes, at) >> 16;
+    }
     u64::from(be16(bytes, at)) << 32 | u64::from(be32(bytes, at + 2))
 }
 
 /// The big-endian 64 bits at `at`.
 #[inline(always)]
 fn be64<const LEN: usize>(bytes: &[u8; LEN], at: usize) -> u64 {
-    u64::from(be32(bytes, at)) << 32 | u64::from(be32(bytes, at + 4))
+    // A copy, so that it is one load also where not all of it is used.
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_be_bytes(word)
 }

@@ -190,6 +190,7 @@ impl Worker {
         counters.packets.add(received as u64);
         counters.port_hits.add(lookups.port_hits);
         counters.sorted_hits.add(lookups.sorted_hits);
+        counters.shortlist_hits.add(lookups.shortlist_hits);
         counters.cache_hits.add(lookups.cache_hits);
         counters.walks.add(lookups.walks);
         counters.holds.add(u64::from(lookups.walks > 0));

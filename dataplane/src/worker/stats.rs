@@ -48,6 +48,8 @@ counters! {
     port_hits,
     /// Packets whose verdict was known for all with their destination.
     sorted_hits,
+    /// Packets whose rule was found by comparing with a few.
+    shortlist_hits,
     /// Packets whose verdict was in the cache.
     cache_hits,
     /// Packets that needed a walk through the tables.
@@ -77,6 +79,7 @@ pub(super) struct QueueCounters {
     cycles: Counter,
     port_hits: Counter,
     sorted_hits: Counter,
+    shortlist_hits: Counter,
     cache_hits: Counter,
     walks: Counter,
     sizes: [Counter; BATCH_SIZES],
@@ -98,6 +101,7 @@ impl QueueCounters {
         self.cycles.add(cycles);
         self.port_hits.add(lookups.port_hits);
         self.sorted_hits.add(lookups.sorted_hits);
+        self.shortlist_hits.add(lookups.shortlist_hits);
         self.cache_hits.add(lookups.cache_hits);
         self.walks.add(lookups.walks);
         self.sizes[size_kind(packets)].add(1);
@@ -111,6 +115,7 @@ impl QueueCounters {
             cycles: self.cycles.read(),
             port_hits: self.port_hits.read(),
             sorted_hits: self.sorted_hits.read(),
+            shortlist_hits: self.shortlist_hits.read(),
             cache_hits: self.cache_hits.read(),
             walks: self.walks.read(),
             sizes: self.sizes.each_ref().map(Counter::read),
@@ -147,6 +152,8 @@ pub struct QueueTotals {
     pub port_hits: u64,
     /// Packets whose verdict was known for all with their destination.
     pub sorted_hits: u64,
+    /// Packets whose rule was found by comparing with a few.
+    pub shortlist_hits: u64,
     /// Packets whose verdict was in the cache.
     pub cache_hits: u64,
     /// Packets that needed a walk through the tables.
@@ -185,6 +192,7 @@ impl QueueTotals {
             cycles: less(self.cycles, before.cycles),
             port_hits: less(self.port_hits, before.port_hits),
             sorted_hits: less(self.sorted_hits, before.sorted_hits),
+            shortlist_hits: less(self.shortlist_hits, before.shortlist_hits),
             cache_hits: less(self.cache_hits, before.cache_hits),
             walks: less(self.walks, before.walks),
             sizes: std::array::from_fn(|kind| less(self.sizes[kind], before.sizes[kind])),

@@ -5,6 +5,7 @@
 
 pub mod model;
 pub mod random;
+pub mod twins;
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -21,7 +22,7 @@ use ringswitch_dataplane::pipeline::{
 };
 use ringswitch_dataplane::port::{PortId, QueueHost, RxQueue, TxQueue, TxQueues};
 use ringswitch_dataplane::sched::{Pool, PoolId, PoolSpec};
-use ringswitch_dataplane::worker::{Worker, Workers};
+use ringswitch_dataplane::worker::{Worker, WorkerTotals, Workers};
 
 type Wire = Arc<Mutex<VecDeque<Vec<u8>>>>;
 
@@ -142,6 +143,8 @@ pub struct TestSwitch {
     pub fdb: Arc<Fdb>,
     /// What is to be sorted; [`derive`](Self::derive) says when it is.
     pub wanted: Vec<Wanted>,
+    /// Few rules are compared with one after the other.
+    pub has_shortlist: bool,
     version: u64,
 }
 
@@ -164,7 +167,8 @@ impl TestSwitch {
         }
         let worker = ready.pop().expect("one worker");
         let (program, stats, fdb) = (Program::default(), Arc::new(TableStats::new(1)), Arc::new(Fdb::new(1024)));
-        let mut switch = Self { workers, worker, ports, program, stats, fdb, wanted: Vec::new(), version: 0 };
+        let (wanted, has_shortlist, version) = (Vec::new(), true, 0);
+        let mut switch = Self { workers, worker, ports, program, stats, fdb, wanted, has_shortlist, version };
         switch.add_flows("priority=0,actions=NORMAL");
         switch
     }
@@ -207,6 +211,7 @@ impl TestSwitch {
         let ports = Arc::new(BridgePorts::new(entries.iter().flatten().map(|entry| &**entry)));
         let (program, fdb, stats) = (self.program.clone(), Arc::clone(&self.fdb), Arc::clone(&self.stats));
         let mut view = BridgeView::new(self.version, program, fdb, ports, stats);
+        view.shortlist = view.shortlist.filter(|_| self.has_shortlist);
         let before = self.workers.current();
         view.sorted = SortTable::carry(before.bridge(0).map(|before| &**before), &view, &self.wanted);
         self.workers.publish(Snapshot { epoch: 0, ports: entries, bridges: vec![Some(Arc::new(view))] });
@@ -319,6 +324,11 @@ impl TestSwitch {
         let mut totals = PortTotals::default();
         self.port(number).entry.counters[0].add_to(&mut totals);
         totals
+    }
+
+    /// What the worker did.
+    pub fn worker(&self) -> WorkerTotals {
+        self.workers.stats()[0]
     }
 
     /// The drops of all ports, by reason.
