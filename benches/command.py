@@ -52,15 +52,9 @@ def parse(about, scenarios, rounds, minutes):
 def floor(bench):
     """Cycles per frame of two threads, two rings and one copy, by frame length: with guests that leave their frames alone, and
     with guests that write and read them."""
-    place = bench.place
-    cpus = f"{place.generator_cpu},{place.switch_cpu}"
-    binary = sorted((host.ROOT / "target/release/deps").glob("floor-*[0-9a-f]"), key=lambda path: path.stat().st_mtime)
-    if not binary:
-        print("floor: not built (cargo bench --no-run -p ringswitch-dataplane --bench floor)")
-        return
     try:
         for fact, option in (("floor", []), ("floor_touched", ["--touch"])):
-            bench.facts[fact] = json.loads(host.run([binary[-1], "--json", "--cpus", cpus, *option], 60))
+            bench.facts[fact] = bench.place.part("floor", 60, *option)
     except host.Failed as error:
         print(f"floor: {error}")
 
@@ -104,5 +98,5 @@ def build():
     """What is measured must be built from what lies here."""
     cargo = ["cargo", "build", "--release", "--bins", "--workspace", "--quiet"]
     subprocess.run(cargo, cwd=host.ROOT, check=True)
-    floor = ["cargo", "bench", "--no-run", "--quiet", "-p", "ringswitch-dataplane", "--bench", "floor"]
-    subprocess.run(floor, cwd=host.ROOT, check=True)
+    parts = ["cargo", "bench", "--no-run", "--quiet", "-p", "ringswitch-dataplane", "--bench", "floor", "--bench", "wakeup"]
+    subprocess.run(parts, cwd=host.ROOT, check=True)

@@ -11,7 +11,7 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 NAMES = {
     "cycles": "cycles/packet", "mpps": "Mpps", "busy": "busy %", "lost": "lost %", "softirq": "softirq cycles/packet", "user": "user cycles/packet",
     "alone": "cycles/packet alone", "kept": "kept %", "p50": "p50 us", "p99": "p99 us", "p99_9": "p99.9 us", "max": "max us",
-    "idle_cpu": "idle CPU %", "kflows": "1000 flows/s", "s": "seconds", "cpu_s": "CPU seconds", "bytes_per_flow": "B/flow",
+    "idle_cpu": "idle CPU %", "raw": "bare wake-up, p50 us", "kflows": "1000 flows/s", "s": "seconds", "cpu_s": "CPU seconds", "bytes_per_flow": "B/flow",
     "one_more_ms": "one more, ms", "kib_per_port": "KiB/port", "off": "off by %", "rate": "rate",
     "dropped": "dropped %", "unfair": "unfair %", "mbit": "Mbit/s", "p99_alone": "p99 us alone", "times": "times", "come_ms": "coming, ms",
     "gone_ms": "gone, ms", "step_ms": "step, ms", "mframes": "million frames", "wrong": "frames to a wrong guest", "lost_frames": "frames lost",

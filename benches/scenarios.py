@@ -4,6 +4,7 @@
 """
 
 import signal
+import sys
 import time
 from dataclasses import dataclass, replace
 from statistics import median
@@ -246,24 +247,62 @@ def shaping(bench):
 
 
 def wakeup(bench):
-    """A frame every 200 ms, each the first after an idle time, and the CPU that an idle switch takes."""
+    """A frame every 200 ms, each the first after an idle time, and the CPU that an idle switch takes. A bare wake-up is that of a
+    thread that sleeps in the same way and does nothing else, by the program `wakeup` in `dataplane/benches`, just after."""
     for turn in bench.alternate(Setup(sleeps=True)):
+        sleeps = turn.switch.name == "ringswitch"
+        turn.figure("first frame after idle", lambda s, z=sleeps: {**first_frames(bench, s, z), **idle(bench, s)}, "rspktgen")
+        if sleeps:
 
-        def measure(switch):
-            generator = Rspktgen(bench.place)
-            load = Load(ring="packed", one_way=True, warmup=0, times=3.0)
-            generator.warm_up(switch, load)
-            report = generator.run(switch, replace(load, window=0), "--latency", "--rate", "5")
-            found = report.get("latency_us")
-            if not found:
-                raise Failed("no frame came back with a time stamp")
-            with silent_guests(bench, switch, (1, 2)):
-                before = switch.program.cpu_seconds()
-                time.sleep(3.0)
-                idle = (switch.program.cpu_seconds() - before) / 3.0
-            return {"p50": found["p50"], "max": found["max"], "idle_cpu": 100 * idle}
+            def awake(switch):
+                with awake_cpu(bench):
+                    return first_frames(bench, switch, True)
 
-        turn.figure("first frame after idle", measure, "rspktgen")
+            turn.figure("the same, CPU not halted", awake, "rspktgen")
+    for turn in bench.alternate(Setup(guests=64, sleeps=True), only=("ringswitch",)):
+
+        def among_many(switch):
+            with silent_guests(bench, switch, range(3, 65)):
+                return first_frames(bench, switch, True)
+
+        turn.figure("the same, 64 ports", among_many, "rspktgen")
+    for turn in bench.alternate(Setup(), only=("ringswitch",)):
+        turn.figure("the same, polling", lambda switch: first_frames(bench, switch, False), "rspktgen")
+
+
+def first_frames(bench, switch, sleeps):
+    generator = Rspktgen(bench.place)
+    load = Load(ring="packed", one_way=True, warmup=0, times=3.0)
+    generator.warm_up(switch, load)
+    report = generator.run(switch, replace(load, window=0), "--latency", "--rate", "5")
+    found = report.get("latency_us")
+    if not found:
+        raise Failed("no frame came back with a time stamp")
+    seconds = bench.place.seconds * load.times
+    bare = {"raw": bench.place.part("wakeup", seconds + 20, "--seconds", seconds)["p50"]} if sleeps else {}
+    return {"p50": found["p50"], "max": found["max"], **bare}
+
+
+def idle(bench, switch):
+    with silent_guests(bench, switch, (1, 2)):
+        before = switch.program.cpu_seconds()
+        time.sleep(3.0)
+        return {"idle_cpu": 100 * (switch.program.cpu_seconds() - before) / 3.0}
+
+
+class awake_cpu:
+    """Keeps the switch's CPU from halting while nobody wants it: a program that gives way to any other."""
+
+    def __init__(self, bench):
+        command = ["chrt", "--idle", "0", sys.executable, "-c", "while True: pass"]
+        self.program = Program("awake", command, cpus=[bench.place.switch_cpu])
+
+    def __enter__(self):
+        time.sleep(0.2)
+        self.program.check()
+
+    def __exit__(self, *_):
+        self.program.stop()
 
 
 def loading(bench):
@@ -383,7 +422,7 @@ SCENARIOS = {
     "reaction": Scenario(sharing.reaction, ("come_ms", "gone_ms", "step_ms")),
     "sorting": Scenario(sharing.sorting, ("cycles", "mframes", "wrong", "lost")),
     "changes": Scenario(sharing.changes, ("lost_frames", "duplicate", "reordered", "changes", "mframes")),
-    "wakeup": Scenario(wakeup, ("p50", "max", "idle_cpu")),
+    "wakeup": Scenario(wakeup, ("p50", "raw", "max", "idle_cpu")),
     "loading": Scenario(loading, ("s", "cpu_s", "bytes_per_flow", "one_more_ms")),
     "flow_mods": Scenario(flow_mods, ("p50", "max")),
     "memory": Scenario(memory, ("kib_per_port",)),

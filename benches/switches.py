@@ -63,6 +63,14 @@ class Place:
     seconds: float = 1.5  # that a measurement lasts
     programs: Path = field(default_factory=lambda: host.ROOT / "target" / "release")
 
+    def part(self, name, timeout, *options):
+        """What one of the programs in dataplane/benches says of two threads, one on each of these CPUs."""
+        built = sorted((self.programs / "deps").glob(f"{name}-*[0-9a-f]"), key=lambda path: path.stat().st_mtime)
+        if not built:
+            raise Failed(f"not built (cargo bench --no-run -p ringswitch-dataplane --bench {name})")
+        cpus = f"{self.generator_cpu},{self.switch_cpu}"
+        return json.loads(run([built[-1], "--json", "--cpus", cpus, *options], timeout))
+
 
 class Switch:
     name = ""

@@ -38,14 +38,15 @@ pub trait RxQueue: Send {
     /// the peer is notified if it asked for that.
     fn finish(&mut self);
 
-    /// The descriptor that becomes readable when there is something to receive and the queue is armed.
+    /// The descriptor that is signalled when there is something to receive and the queue is armed. Only new signals count: it may
+    /// stay readable.
     fn event_fd(&self) -> Option<RawFd>;
 
     /// The worker wants to sleep: asks the peer for notifications. False when something came meanwhile, or when only
     /// polling can tell.
     fn arm(&mut self) -> bool;
 
-    /// The worker polls again: asks the peer to stop notifying, and takes back what was signalled.
+    /// The worker polls again: asks the peer to stop notifying.
     fn disarm(&mut self);
 
     /// Hands the queue back as what it is, to whoever opened it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::port::PortId;
 use crate::sys::clock;
 use crate::sys::event::EventFd;
 
@@ -35,7 +36,11 @@ impl IdlePolicy {
     }
 }
 
-/// The descriptors that end a sleep.
+/// The token of the worker's own descriptor; those of queues are greater.
+const MAIL: Token = Token(0);
+
+/// The descriptors that end a sleep. The kernel tells each signal once, so nobody reads them: an eventfd counts on, and each
+/// addition is told anew. One look takes back what all of them said while nobody slept.
 pub(super) struct Sleeper {
     poll: Poll,
     events: Events,
@@ -44,13 +49,14 @@ pub(super) struct Sleeper {
 impl Sleeper {
     pub(super) fn new(wake: &EventFd) -> io::Result<Self> {
         let poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&wake.as_raw_fd()), Token(0), Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&wake.as_raw_fd()), MAIL, Interest::READABLE)?;
         Ok(Self { poll, events: Events::with_capacity(64) })
     }
 
-    /// Makes `fd` end a sleep.
-    pub(super) fn watch(&self, fd: RawFd) -> io::Result<()> {
-        self.poll.registry().register(&mut SourceFd(&fd), Token(1), Interest::READABLE)
+    /// Makes `fd` end a sleep, for this queue.
+    pub(super) fn watch(&self, fd: RawFd, port: PortId, index: u16) -> io::Result<()> {
+        let token = Token(1 + (usize::from(port.0) << 16 | usize::from(index)));
+        self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
     }
 
     pub(super) fn forget(&self, fd: RawFd) {
@@ -58,9 +64,16 @@ impl Sleeper {
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
     }
 
-    /// Sleeps until a descriptor says something or `most` is over.
-    pub(super) fn sleep(&mut self, most: Duration) {
+    /// What was signalled until now ends no sleep.
+    pub(super) fn take_back(&mut self) {
+        let _ = self.poll.poll(&mut self.events, Some(Duration::ZERO));
+    }
+
+    /// Sleeps until a descriptor says something or `most` is over; the queues that woke us, or some of very many.
+    pub(super) fn sleep(&mut self, most: Duration) -> impl Iterator<Item = (PortId, u16)> {
         // Interrupted by a signal: the worker looks around and sleeps again.
         let _ = self.poll.poll(&mut self.events, Some(most.min(LONGEST_SLEEP)));
+        let queues = self.events.iter().filter(|event| event.token() != MAIL);
+        queues.map(|event| event.token().0 - 1).map(|queue| (PortId((queue >> 16) as u16), queue as u16))
     }
 }

@@ -81,6 +81,17 @@ impl Roster {
         true
     }
 
+    /// This queue, if it is one of ours, says that it has something: the next pass looks.
+    pub fn expect(&mut self, port: PortId, index: u16) {
+        if let Some(place) = self.place(port, index) {
+            self.seen(place, true);
+        }
+    }
+
+    fn place(&self, port: PortId, index: u16) -> Option<usize> {
+        self.queues.iter().position(|queue| queue.port == port && queue.index == index)
+    }
+
     /// A new queue is busy.
     pub fn add(&mut self, queue: Attachment) {
         self.queues.push_back(queue);
@@ -90,7 +101,7 @@ impl Roster {
 
     /// Takes a queue out.
     pub fn remove(&mut self, port: PortId, index: u16) -> Option<Attachment> {
-        let place = self.queues.iter().position(|queue| queue.port == port && queue.index == index)?;
+        let place = self.place(port, index)?;
         if place < self.busy {
             self.busy -= 1;
         }
@@ -183,5 +194,24 @@ mod tests {
             // The round ends with the last queue, even when one more could be looked at.
             assert!(looks.iter().all(|looks| (95..=101).contains(looks)), "{count}: {looks:?}");
         }
+    }
+
+    #[test]
+    fn who_says_that_it_has_something_is_in_the_next_pass_however_quiet_it_was() {
+        let mut roster = Roster::default();
+        (0..64).for_each(|port| roster.add(Attachment::new(PortId(port), 0, Box::new(Silent), Arc::default())));
+        for _ in 0..QUIET_AFTER {
+            let mut place = 0;
+            while place < roster.busy() {
+                place += usize::from(!roster.seen(place, false));
+            }
+        }
+        assert_eq!(roster.busy(), 0);
+        roster.expect(PortId(40), 0);
+        roster.expect(PortId(40), 1);
+        assert_eq!((roster.busy(), roster[0].port), (1, PortId(40)));
+        roster.expect(PortId(40), 0);
+        roster.expect(PortId(3), 0);
+        assert_eq!((roster.busy(), roster[1].port), (2, PortId(3)));
     }
 }

@@ -115,15 +115,26 @@ impl Worker {
     /// One pass: takes the snapshot in force and the mail, then serves each queue once. Returns the packets received.
     /// Bounded, never blocks.
     pub fn poll_once(&mut self) -> usize {
+        self.take_snapshot();
+        if self.mailbox.full.load(Ordering::Relaxed) {
+            self.read_mail();
+        }
+        self.serve_all()
+    }
+
+    #[inline]
+    fn take_snapshot(&mut self) {
         if self.snapshot.epoch != self.board.epoch() {
             self.snapshot = self.board.current();
             self.board.acknowledge(self.number, self.snapshot.epoch);
             // Rates may be other ones now: everybody asks again.
             self.queues.iter_mut().for_each(|queue| queue.waits_until = 0);
         }
-        if self.mailbox.full.load(Ordering::Relaxed) {
-            self.read_mail();
-        }
+    }
+
+    /// A pass, or a second one when those had no turn in the first who had something.
+    #[inline]
+    fn serve_all(&mut self) -> usize {
         let start = clock::cycles();
         let (mut received, others_wait) = self.pass();
         if received == 0 && others_wait {
@@ -251,7 +262,7 @@ impl Worker {
     fn attach(&mut self, mut attachment: Attachment) {
         attachment.queue.disarm();
         if let Some(fd) = attachment.queue.event_fd()
-            && let Err(error) = self.sleeper.watch(fd)
+            && let Err(error) = self.sleeper.watch(fd, attachment.port, attachment.index)
         {
             tracing::warn!(port = attachment.port.0, %error, "cannot sleep on this queue's descriptor");
         }
@@ -282,8 +293,12 @@ impl Worker {
         }
     }
 
-    /// Asks every peer for notifications and sleeps until one comes, unless something came meanwhile.
+    /// Asks every peer for notifications and sleeps until one comes, unless something came meanwhile. Between waking and
+    /// serving who woke us stands no system call, and nothing is done for anybody else: what was signalled is taken back
+    /// before the next sleep, and peers are asked to stop after the pass.
     fn sleep(&mut self) {
+        // Before peers are asked: what they signal afterwards counts.
+        self.sleeper.take_back();
         self.mailbox.asleep.store(true, Ordering::SeqCst);
         // Whoever publishes or writes stores first and looks at `asleep` afterwards; the looks below come after this
         // store, whatever their own order: one of the two sees the other.
@@ -299,10 +314,14 @@ impl Worker {
             && self.board.epoch() == self.snapshot.epoch;
         if quiet {
             self.mailbox.counters.sleeps.add(1);
-            self.sleeper.sleep(most);
+            self.sleeper.sleep(most).for_each(|(port, index)| self.queues.expect(port, index));
         }
+        // Before the look at the epoch: who sleeps counts as having left the old one (`Workers::is_in_effect`).
         self.mailbox.asleep.store(false, Ordering::SeqCst);
-        self.mailbox.wake.drain();
+        if quiet {
+            self.take_snapshot();
+            self.serve_all();
+        }
         // The one that refused was armed as well, as far as its peer knows.
         self.queues.iter_mut().take(armed + 1).for_each(|queue| queue.queue.disarm());
     }

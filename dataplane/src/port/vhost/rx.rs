@@ -169,8 +169,5 @@ impl<E: Engine> Rx<E> {
 
     pub fn disarm(&mut self) {
         self.engine.want_kicks(false);
-        if let Some(kick) = &self.setup.kick {
-            kick.drain();
-        }
     }
 }
