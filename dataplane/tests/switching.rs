@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{TestSwitch, broadcast, tagged, udp};
+use common::{Feed, Fill, TestSwitch, broadcast, tagged, udp};
+use ringswitch_dataplane::packet::{DropReason, PacketBatch};
 use ringswitch_dataplane::pipeline::{Native, VlanMode, VlanSet};
 
 #[test]
@@ -94,6 +95,28 @@ fn the_rule_of_highest_priority_decides_and_counts() {
     assert_eq!(switch.went_to(), [0; 0]);
     assert_eq!(switch.rule_packets(), [(10, 2), (20, 0), (30, 1), (25, 1)].into());
     assert_eq!(switch.drops(), [("rule_drop", 1), ("no_rule", 1)].into());
+    switch.assert_accounted();
+}
+
+/// A sender of nothing but frames that are too short.
+struct Runts;
+
+impl Fill for Runts {
+    fn fill(&mut self, batch: &mut PacketBatch) -> usize {
+        batch.tally.drop(DropReason::Runt);
+        0
+    }
+}
+
+#[test]
+fn frames_that_are_dropped_when_they_come_in_keep_no_rule_alive() {
+    let mut switch = TestSwitch::new(2);
+    switch.set_flows("in_port=1,idle_timeout=1,actions=output:2");
+    switch.attach(1, Box::new(Feed(Runts)));
+    switch.poll_once();
+    assert_eq!(switch.drops(), [("rx_runt", 1)].into());
+    let rule = switch.program.tables.rules().next().expect("the rule");
+    assert_eq!(rule.totals().used_ms, 0, "it was created at 0, and not used since");
     switch.assert_accounted();
 }
 

@@ -301,6 +301,8 @@ const _: () = assert!(size_of::<Packet>() / 64 % 2 == 1);
 pub struct PacketBatch {
     packets: Box<[Packet]>,
     len: usize,
+    /// Bytes of the packets as they were taken in.
+    bytes: usize,
     /// How many it takes in this burst.
     limit: usize,
     /// See [`set_blind`](Self::set_blind).
@@ -322,6 +324,7 @@ impl PacketBatch {
         Self {
             packets: (0..BATCH).map(|_| Packet::new()).collect(),
             len: 0,
+            bytes: 0,
             limit: BATCH,
             blind: false,
             tally: Tally::default(),
@@ -333,6 +336,13 @@ impl PacketBatch {
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Their bytes, as they were taken in.
+    #[inline(always)]
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// True when there are none.
@@ -381,6 +391,7 @@ impl PacketBatch {
     pub fn drop_last(&mut self, count: usize, reason: DropReason) {
         assert!(count <= self.len, "dropped more packets than there are");
         self.len -= count;
+        self.bytes -= self.packets[self.len..self.len + count].iter().map(Packet::len).sum::<usize>();
         self.tally.drop_many(reason, count as u32);
     }
 
@@ -397,6 +408,7 @@ impl PacketBatch {
     #[inline(always)]
     pub fn push(&mut self) {
         assert!(self.len < BATCH, "push into a full batch");
+        self.bytes += self.packets[self.len].len();
         self.len += 1;
     }
 
@@ -415,14 +427,15 @@ impl PacketBatch {
         &mut self.packets[self.len..self.limit]
     }
 
-    /// Takes `count` packets of [`free_slots`](Self::free_slots) in.
+    /// Takes `count` packets of [`free_slots`](Self::free_slots) in, which have so many bytes.
     ///
     /// # Panics
     /// When that many are not free.
     #[inline(always)]
-    pub fn push_many(&mut self, count: usize) {
+    pub fn push_many(&mut self, count: usize, bytes: usize) {
         assert!(count <= self.room(), "push into a full batch");
         self.len += count;
+        self.bytes += bytes;
     }
 
     /// The packets taken in.
@@ -441,7 +454,7 @@ impl PacketBatch {
     /// The burst is over: forgets the packets and the tally.
     #[inline]
     pub fn clear(&mut self) {
-        self.len = 0;
+        (self.len, self.bytes) = (0, 0);
         self.limit = BATCH;
         self.blind = false;
         self.tally.clear();
@@ -499,6 +512,11 @@ impl TxList {
     /// Appends the packets with these indices; false, and nothing done, when they are more than fit.
     #[inline(always)]
     pub fn push_range(&mut self, ids: Range<usize>) -> bool {
+        // A whole batch, mostly: a copy of known length.
+        if self.len == 0 && ids.start == 0 && ids.end <= BATCH {
+            (self.ids, self.len) = (IDS, ids.end);
+            return true;
+        }
         let continues = self.continues(ids.start);
         let Some(places) = self.ids.get_mut(self.len..self.len + ids.len()) else { return false };
         self.is_run &= continues;

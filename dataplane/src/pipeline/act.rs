@@ -112,6 +112,7 @@ pub(super) fn each(alive: u32, ids: &Range<usize>) -> impl Iterator<Item = usize
     })
 }
 
+#[inline(always)]
 fn output(burst: &mut Burst, number: u32, alive: u32, ids: &Range<usize>) {
     let refused = match burst.bridge.ports.by_number(number) {
         Some(port) if port != burst.ingress.id => return send_all(burst, port, alive, ids),

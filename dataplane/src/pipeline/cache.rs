@@ -54,6 +54,14 @@ impl Verdict {
     /// Nothing is known. Never remembered.
     pub const UNKNOWN: Self = Self(u32::MAX - 2);
 
+    /// The verdict that all of these are; `None` when they differ.
+    #[inline(always)]
+    pub(super) fn of_all(verdicts: &[Self]) -> Option<Self> {
+        let first = *verdicts.first()?;
+        let differences = verdicts.iter().fold(0, |all, verdict| all | (verdict.0 ^ first.0));
+        (differences == 0).then_some(first)
+    }
+
     /// This rule decides.
     #[must_use]
     pub fn rule(id: RuleId) -> Self {

@@ -119,7 +119,7 @@ impl Classifier {
         std::mem::replace(&mut self.caches[bridge], new).map(|old| old.cache)
     }
 
-    /// Finds the verdict of each packet. True when it is the first one's for all, by the port they came in at.
+    /// Returns the verdict that all packets have because nothing but their port counts; otherwise each has its own in `verdicts`.
     pub(super) fn classify(
         &mut self,
         bridge: &BridgeView,
@@ -127,21 +127,22 @@ impl Classifier {
         batch: &mut PacketBatch,
         lane: usize,
         verdicts: &mut [Verdict; BATCH],
-    ) -> bool {
+    ) -> Option<Verdict> {
         self.lookups = Lookups::default();
         self.budget = WALK_BUDGET;
         // Never missing in practice, here and below: a bridge's cache arrives before the bridge does.
-        let Some(own) = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut) else { return false };
+        let own = self.caches.get_mut(ingress.bridge).and_then(Option::as_mut)?;
         // Once for a batch: the paths that its first verdicts name must not go before they are run.
         own.refresh(bridge);
+        let seats = bridge.sorted.seats(ingress.id);
+        if bridge.only_port && seats.is_none() {
+            self.lookups.port_hits = batch.len() as u64;
+            return Some(self.port_verdict(bridge, ingress));
+        }
         let mut rest = ((1u64 << batch.len()) - 1) as u32;
-        if let Some(seats) = bridge.sorted.seats(ingress.id) {
+        if let Some(seats) = seats {
             rest = self.sort(bridge, ingress.bridge, seats, batch.packets(), lane, verdicts);
             self.lookups.sorted_hits = (batch.len() as u32 - rest.count_ones()).into();
-        } else if bridge.only_port {
-            self.lookups.port_hits = batch.len() as u64;
-            verdicts[0] = self.port_verdict(bridge, ingress);
-            return true;
         }
         for ids in runs(rest) {
             if bridge.only_port {
@@ -151,7 +152,7 @@ impl Classifier {
                 self.look_up(bridge, ingress, batch, verdicts, ids);
             }
         }
-        false
+        None
     }
 
     /// Returns a bit for each packet that is not sorted.

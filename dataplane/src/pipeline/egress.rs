@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use super::act::{all, each};
 use super::parse::rss_hash;
 use super::snapshot::{PortEntry, Snapshot};
 use crate::packet::{BATCH, DropReason, PacketBatch, PortCounters, TxList};
@@ -32,8 +33,12 @@ pub struct Egress {
     lists: Box<[TxList]>,
     pending: Vec<PortId>,
     outlet: Outlet,
-    outputs: [u32; BATCH],
+    /// A bit for each packet of the batch that was output, and how often one was that had been already.
+    outputs: u32,
+    copies: u64,
+    /// Why packets go nowhere, should they end without an output.
     reasons: [DropReason; BATCH],
+    has_reasons: bool,
 }
 
 impl Default for Egress {
@@ -42,8 +47,10 @@ impl Default for Egress {
             lists: (0..MAX_PORTS).map(|_| TxList::new()).collect(),
             pending: Vec::with_capacity(MAX_PORTS),
             outlet: Outlet { part: TxList::new(), queues: [0; BATCH], has_queues: false, left: false, shared: None },
-            outputs: [0; BATCH],
+            outputs: 0,
+            copies: 0,
             reasons: [DropReason::RuleDrop; BATCH],
+            has_reasons: false,
         }
     }
 }
@@ -56,7 +63,8 @@ impl Egress {
         if list.is_empty() {
             self.pending.push(port);
         }
-        self.outputs[id] += 1;
+        self.copies += u64::from(self.outputs >> id & 1);
+        self.outputs |= 1 << id;
         if !list.push(id) {
             // The same packet more than once to the same port: what waits goes first.
             self.outlet.send(context, batch, port, list, true);
@@ -75,20 +83,23 @@ impl Egress {
             self.outlet.send(context, batch, port, list, true);
             list.push_range(ids.clone());
         }
-        self.outputs[ids].iter_mut().for_each(|outputs| *outputs += 1);
+        let some = all(&ids);
+        self.copies += u64::from((self.outputs & some).count_ones());
+        self.outputs |= some;
     }
 
     /// Remembers why packet `id` goes nowhere, should it end without an output.
     #[inline(always)]
     pub fn note_drop(&mut self, id: usize, reason: DropReason) {
         self.reasons[id] = reason;
+        self.has_reasons = true;
     }
 
     /// True when packet `id` was output already: it must be flushed before it is rewritten.
     #[inline(always)]
     #[must_use]
     pub fn is_output(&self, id: usize) -> bool {
-        self.outputs[id] > 0
+        self.outputs >> id & 1 != 0
     }
 
     /// Sends what waits.
@@ -136,24 +147,17 @@ impl Egress {
         if std::mem::take(&mut self.outlet.has_queues) {
             self.outlet.queues.fill(0);
         }
-        // The common case, without a branch for each packet: all went out once.
-        let other = self.outputs[..count].iter().fold(0, |other, outputs| other | (outputs ^ 1));
-        if other == 0 {
-            self.outputs[..count].fill(0);
-            self.reasons[..count].fill(DropReason::RuleDrop);
-            return;
+        let range = 0..count;
+        for id in each(!self.outputs, &range) {
+            counters.dropped(self.reasons[id], 1);
         }
-        let mut copies = 0;
-        for (outputs, reason) in self.outputs[..count].iter_mut().zip(&mut self.reasons) {
-            match *outputs {
-                0 => counters.dropped(*reason, 1),
-                outputs => copies += u64::from(outputs) - 1,
-            }
-            *outputs = 0;
-            *reason = DropReason::RuleDrop;
-        }
+        self.outputs = 0;
+        let copies = std::mem::take(&mut self.copies);
         if copies > 0 {
             counters.copied(copies);
+        }
+        if std::mem::take(&mut self.has_reasons) {
+            self.reasons.fill(DropReason::RuleDrop);
         }
     }
 }

@@ -104,12 +104,16 @@ impl Pipeline {
     pub fn process(&mut self, batch: &mut PacketBatch, snapshot: &Snapshot, ingress: &PortEntry) -> usize {
         let counters = &ingress.counters[self.lane];
         let count = batch.len();
-        let bytes: usize = batch.packets().iter().map(Packet::len).sum();
+        let bytes = batch.bytes();
         counters.received(count as u64 + u64::from(batch.tally.total()), bytes as u64);
         if batch.tally.total() > 0 {
             counters.add_tally(&batch.tally);
         }
         self.classifier.lookups = Lookups::default();
+        if count == 0 {
+            // All that came in was dropped: no rule has seen a packet.
+            return bytes;
+        }
         let Some(bridge) = snapshot.bridge(ingress.bridge) else {
             counters.dropped(DropReason::NoRule, count as u64);
             return bytes;
@@ -123,12 +127,14 @@ impl Pipeline {
         }
         let context = self.context(snapshot, ingress);
         let mut verdicts = [Verdict::UNKNOWN; BATCH];
-        let is_one = self.classifier.classify(bridge, ingress, batch, self.lane, &mut verdicts);
+        let verdict = self.classifier.classify(bridge, ingress, batch, self.lane, &mut verdicts);
+        // In the common case the whole batch is decided at once, which a comparison without a branch per packet finds out.
+        let verdict = verdict.or_else(|| Verdict::of_all(&verdicts[..count]));
         let (paths, keys, budget) = self.classifier.found(ingress.bridge);
         let (egress, pairs, slow, origin) = (&mut self.egress, &mut self.pairs, &mut self.slow, Some(ingress.id));
         let mut burst = Burst { context, bridge, ingress, batch, egress, pairs, origin, keys, budget, slow };
-        if is_one {
-            decide(&mut burst, paths, verdicts[0], 0..count, bytes);
+        if let Some(verdict) = verdict {
+            decide(&mut burst, paths, verdict, 0..count, bytes);
         } else {
             // Neighbours with the same verdict are one run.
             let mut first = 0;

@@ -52,12 +52,26 @@ impl Position {
     }
 }
 
-/// The second word of a used descriptor, but for the bits that mark it as used. It says WRITE when something was written
-/// (2.8.7).
-#[inline(always)]
-fn used_word(len: u32, id: u16) -> u64 {
-    let flags = if len > 0 { flag::WRITE } else { 0 };
-    u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48
+/// The second word of a used descriptor, but for the bits that mark it as used.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(8))]
+struct Done {
+    len: u32,
+    /// The buffer's id, and flags in the upper half.
+    id: u32,
+}
+
+impl Done {
+    /// It says WRITE when something was written (2.8.7).
+    fn new(len: u32, id: u16) -> Self {
+        let flags = if len > 0 { flag::WRITE } else { 0 };
+        Self { len, id: u32::from(id) | u32::from(flags) << 16 }
+    }
+
+    #[inline(always)]
+    fn word(self) -> u64 {
+        u64::from(self.len) | u64::from(self.id) << 32
+    }
 }
 
 pub(super) struct Packed {
@@ -68,9 +82,8 @@ pub(super) struct Packed {
     /// The next descriptor to take, and the next to be given back.
     next: Position,
     used: Position,
-    /// Completed since the last publish, as [`used_word`]s: the descriptors themselves are only overwritten then. Room for the
-    /// whole ring.
-    done: Box<[u64]>,
+    /// Completed since the last publish: the descriptors themselves are only overwritten then. Room for the whole ring.
+    done: Box<[Done]>,
     done_count: usize,
     /// How many descriptors each of them takes, known only when some buffer took more than one.
     skips: Box<[u16]>,
@@ -113,7 +126,7 @@ impl Packed {
             self.has_skips = true;
             self.skips[..self.done_count].fill(1);
         }
-        self.done[self.done_count] = used_word(len, id);
+        self.done[self.done_count] = Done::new(len, id);
         if self.has_skips {
             self.skips[self.done_count] = count;
         }
@@ -124,7 +137,7 @@ impl Packed {
     fn join_done(&mut self, last_id: u16, count: u16) {
         let before = if self.done_count > 0 { self.skips[0] } else { 0 };
         (self.done_count, self.has_skips) = (1, true);
-        (self.done[0], self.skips[0]) = (used_word(0, last_id), before + count);
+        (self.done[0], self.skips[0]) = (Done::new(0, last_id), before + count);
     }
 
     /// As [`claim`](Engine::claim), with no more `spans` than descriptors are left before the ring's end.
@@ -134,8 +147,9 @@ impl Packed {
         spans: &mut [Span],
         mut take: impl FnMut(usize, Span) -> Option<u32>,
     ) -> usize {
-        let simple = Self::available_bits(self.next.wrap) | if WRITE { flag::WRITE } else { 0 };
-        let written = if WRITE { u64::from(flag::WRITE) << 48 } else { 0 };
+        let written = if WRITE { u32::from(flag::WRITE) << 16 } else { 0 };
+        let simple = u32::from(Self::available_bits(self.next.wrap)) << 16 | written;
+        let size = u32::from(self.size);
         let slots = self.ring.run(usize::from(self.next.index), spans.len());
         let done = &mut self.done[self.done_count..];
         let mut count = 0;
@@ -143,14 +157,14 @@ impl Packed {
             // Acquire: address and buffer are read after the flags that made them available (2.8.6).
             let high = slot.high(Ordering::Acquire);
             // Flags and id at once: what is left of them is the id when the flags are these, and more than any id otherwise.
-            let id = ((high >> 32) as u32).wrapping_sub(u32::from(simple) << 16);
-            if id >= u32::from(self.size) {
+            let id = ((high >> 32) as u32).wrapping_sub(simple);
+            if id >= size {
                 break;
             }
             let Some(span) = self.memory.whole(slot.low(), high as u32) else { break };
             let Some(len) = take(count, span) else { break };
             *place = span;
-            *done = written | u64::from(id) << 32 | u64::from(len);
+            *done = Done { len, id: id | written };
             count += 1;
         }
         if count > 0 {
@@ -164,7 +178,7 @@ impl Packed {
     fn took(&mut self, count: u16) {
         let (first, end) = (self.done_count, self.done_count + usize::from(count));
         if self.one_entry {
-            self.join_done(id_of(self.done[end - 1]), count);
+            self.join_done(self.done[end - 1].id as u16, count);
         } else {
             if self.has_skips {
                 self.skips[first..end].fill(1);
@@ -181,12 +195,13 @@ impl Packed {
         let (first, bits) = (usize::from(self.used.index), self.used.used_bits());
         let done = &self.done[..self.done_count];
         let (before, behind) = done.split_at(done.len().min(usize::from(self.size) - first));
-        for (slot, word) in self.ring.run(first, before.len())[1..].iter().zip(&before[1..]) {
-            slot.set_high(word | bits, Ordering::Relaxed);
+        let slots = self.ring.all();
+        for (slot, done) in slots[first + 1..].iter().zip(&before[1..]) {
+            slot.set_high(done.word() | bits, Ordering::Relaxed);
         }
         let bits = bits ^ Position::USED_BITS;
-        for (slot, word) in self.ring.run(0, behind.len()).iter().zip(behind) {
-            slot.set_high(word | bits, Ordering::Relaxed);
+        for (slot, done) in slots.iter().zip(behind) {
+            slot.set_high(done.word() | bits, Ordering::Relaxed);
         }
         self.used.advance(done.len() as u16, self.size);
     }
@@ -195,7 +210,7 @@ impl Packed {
     fn publish_others(&mut self) {
         for nth in 0..self.done_count {
             if let Some(slot) = self.ring.all().get(usize::from(self.used.index)).filter(|_| nth > 0) {
-                slot.set_high(self.done[nth] | self.used.used_bits(), Ordering::Relaxed);
+                slot.set_high(self.done[nth].word() | self.used.used_bits(), Ordering::Relaxed);
             }
             self.used.advance(self.skips[nth], self.size);
         }
@@ -279,7 +294,7 @@ impl Engine for Packed {
             size: setup.size,
             next,
             used: next,
-            done: vec![0; usize::from(setup.size).max(BATCH)].into(),
+            done: vec![Done::default(); usize::from(setup.size).max(BATCH)].into(),
             done_count: 0,
             skips: vec![0; usize::from(setup.size).max(BATCH)].into(),
             has_skips: false,
@@ -382,7 +397,7 @@ impl Engine for Packed {
         (self.done_count, self.taken, self.has_skips) = (0, 0, false);
         if let Some(slot) = self.ring.all().get(usize::from(old.index)) {
             // Release: the others, and what was written into the buffers, are visible before it (2.8.6).
-            slot.set_high(self.done[0] | old.used_bits(), Ordering::Release);
+            slot.set_high(self.done[0].word() | old.used_bits(), Ordering::Release);
         }
         if !self.can_call {
             return false;

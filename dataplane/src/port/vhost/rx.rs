@@ -70,7 +70,7 @@ impl<E: Engine> Rx<E> {
             self.debt = walked;
             let count = self.take_simple(room, batch)?;
             self.taken += count;
-            if count == room || walked > WALK_BUDGET {
+            if count == room || walked > WALK_BUDGET || !self.engine.is_ready() {
                 return Ok(());
             }
             match self.receive_chain(batch)? {
@@ -84,31 +84,37 @@ impl<E: Engine> Rx<E> {
     #[inline(always)]
     fn take_simple(&mut self, room: usize, batch: &mut PacketBatch) -> Result<usize, RingFaultKind> {
         let header_len = self.header_len;
-        let spans = &mut self.spans[..room];
+        let (spans, mut bytes) = (&mut self.spans[..room], 0);
         let is_ordinary = |span: Span| {
             // The frame itself: drivers often keep the header in another line, which is never touched.
             span.prefetch_at(header_len);
+            // One comparison: what is too short becomes very long.
             span.len().wrapping_sub(header_len + MIN_FRAME) <= MAX_FRAME - MIN_FRAME
         };
         let count = if batch.is_blind() {
             let mut packets = batch.free_slots().iter_mut();
             self.engine.claim::<false>(spans, |_, span| {
                 let packet = packets.next().filter(|_| is_ordinary(span))?;
-                packet.reset_blind(span.behind(header_len));
+                let frame = span.behind(header_len);
+                bytes += frame.len();
+                packet.reset_blind(frame);
                 Some(0)
             })?
         } else {
             let count = self.engine.claim::<false>(spans, |_, span| is_ordinary(span).then_some(0))?;
             for (span, packet) in spans[..count].iter().zip(batch.free_slots()) {
-                packet.reset_from(span.behind(header_len));
+                let frame = span.behind(header_len);
+                bytes += frame.len();
+                packet.reset_from(frame);
             }
             count
         };
-        batch.push_many(count);
+        batch.push_many(count, bytes);
         Ok(count)
     }
 
     /// Receives one buffer of any shape; returns the work that it caused, `None` when there is no buffer.
+    #[inline(never)]
     fn receive_chain(&mut self, batch: &mut PacketBatch) -> Result<Option<u32>, RingFaultKind> {
         let Some(packet) = batch.next_slot() else { return Ok(None) };
         let mut gather = Gather::new(packet, self.header_len);

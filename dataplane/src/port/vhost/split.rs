@@ -115,6 +115,9 @@ impl Split {
         let heads = self.heads.run(self.slot(self.next), spans.len());
         let entries = self.entries.run(self.slot(self.used_next), heads.len());
         let table = self.table.all();
+        // What goes back with a length has an entry of its own.
+        let one_entry = !WRITE && self.one_entry;
+        let mut last_id = self.last_id;
         let mut count = 0;
         for ((place, head), entry) in spans.iter_mut().zip(heads).zip(entries) {
             let id = head.load(Ordering::Relaxed);
@@ -127,13 +130,14 @@ impl Split {
             let Some(span) = self.memory.whole(slot.low(), high as u32) else { break };
             let Some(len) = take(count, span) else { break };
             *place = span;
-            if self.one_entry {
-                self.last_id = id;
+            if one_entry {
+                last_id = id;
             } else {
                 entry.put(u32::from(id), len);
             }
             count += 1;
         }
+        self.last_id = last_id;
         self.next = self.next.wrapping_add(count as u16);
         self.used_next = self.used_next.wrapping_add(count as u16);
         count
