@@ -27,6 +27,8 @@ const PORTS: Token = Token(1);
 const CLIENTS: Token = Token(2);
 /// How often time-outs are looked at.
 const TEND: Duration = Duration::from_millis(250);
+/// How long everything else has the thread between two turns of what takes long.
+const REST: Duration = Duration::from_millis(5);
 
 /// Why the control thread cannot run.
 #[derive(Debug, Error)]
@@ -81,10 +83,13 @@ impl Daemon {
     /// When polling itself fails.
     pub fn run<D: Dataplane>(mut self, engine: &mut Engine<D>, notify: &dyn Fn(Notice)) -> Result<(), DaemonError> {
         let mut events = Events::with_capacity(64);
-        let mut tended = Instant::now();
+        let (mut tended, mut worked) = (Instant::now(), Instant::now());
         notify(Notice::Ready);
         loop {
             let mut wait = if self.server.is_busy() { Duration::ZERO } else { TEND.saturating_sub(tended.elapsed()) };
+            if engine.is_busy() {
+                wait = wait.min(REST.saturating_sub(worked.elapsed()));
+            }
             wait = self.controllers.patience().map_or(wait, |patience| patience.min(wait));
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
@@ -114,6 +119,10 @@ impl Daemon {
                 tended = Instant::now();
                 engine.tend(coarse_ms());
                 self.controllers.tend(engine);
+                worked = Instant::now();
+            } else if engine.is_busy() && worked.elapsed() >= REST {
+                engine.go_on(coarse_ms());
+                worked = Instant::now();
             }
         }
     }

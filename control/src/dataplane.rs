@@ -15,8 +15,8 @@ use std::sync::Arc;
 use ringswitch_dataplane::flow::{FlowKey, Mac};
 use ringswitch_dataplane::packet::{PortCounters, PortTotals};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView as Bridge, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, SortState, SortTable,
-    SortTotals, TableStats, TableTotals, Trace, Upcall, Wanted, trace,
+    self, BridgePorts, BridgeView as Bridge, Fdb, Openings, PacketOut, PortEntry, PortFlags, Program, Snapshot,
+    SortState, SortTable, SortTotals, TableStats, TableTotals, Trace, Upcall, Wanted, trace,
 };
 use ringswitch_dataplane::port::tap::TapPort;
 use ringswitch_dataplane::port::vhost::VhostPort;
@@ -40,6 +40,8 @@ pub struct Switch {
     ports: BTreeMap<PortId, Opened>,
     bridges: BTreeMap<usize, Kept>,
     pools: sorting::Pools,
+    /// What is known about bridges' rules, to find out what can be sorted.
+    openings: BTreeMap<usize, Openings>,
     version: u64,
     balance: Balance,
 }
@@ -77,7 +79,8 @@ impl Switch {
         let mut balance = Balance::default();
         balance.place(&workers, settings, &[], |_| String::new());
         let (ports, bridges, pools) = (BTreeMap::new(), BTreeMap::new(), sorting::Pools::default());
-        Ok(Self { workers, events, ports, bridges, pools, version: 0, balance })
+        let openings = BTreeMap::new();
+        Ok(Self { workers, events, ports, bridges, pools, openings, version: 0, balance })
     }
 
     fn xdp(&self, port: PortId) -> Option<&XdpPort> {
@@ -265,17 +268,17 @@ impl Dataplane for Switch {
 
     fn fdb(&self, bridge: usize) -> Vec<FdbEntry> {
         let entries = self.fdb_of(bridge).map(|fdb| fdb.entries(now_s())).unwrap_or_default();
-        let entry = |entry: &ringswitch_dataplane::pipeline::FdbEntry| FdbEntry {
-            vlan: entry.vlan,
-            mac: entry.mac,
-            port: entry.port,
-            age: entry.age_s.map(u64::from),
-        };
-        entries.iter().map(entry).collect()
+        entries.iter().map(fdb_entry).collect()
+    }
+
+    fn fdb_part(&self, bridge: usize, from: usize, places: usize) -> (Vec<FdbEntry>, Option<usize>) {
+        let Some(fdb) = self.fdb_of(bridge) else { return (Vec::new(), None) };
+        let (entries, next) = fdb.part(from, places, now_s());
+        (entries.iter().map(fdb_entry).collect(), next)
     }
 
     fn fdb_flush(&mut self, bridge: usize, filter: FdbFilter) -> usize {
-        let meant = |entry: &ringswitch_dataplane::pipeline::FdbEntry| {
+        let meant = |entry: &pipeline::FdbEntry| {
             entry.age_s.is_some()
                 && filter.port.is_none_or(|port| entry.port == port)
                 && filter.vlan.is_none_or(|vlan| entry.vlan == vlan)
@@ -350,11 +353,16 @@ impl Dataplane for Switch {
         for bridge in self.bridges.values() {
             bridge.fdb.age(now_s(), bridge.aging);
         }
-        if let Some(snapshot) = sorting::derive(&self.workers.current()) {
-            self.workers.publish(snapshot);
-        }
         self.workers.collect();
         self.balance.tend(&self.workers, workers::names(&self.ports));
+    }
+
+    fn derive(&mut self) -> bool {
+        let (snapshot, more) = sorting::derive(&self.workers.current(), &mut self.openings);
+        if let Some(snapshot) = snapshot {
+            self.workers.publish(snapshot);
+        }
+        more
     }
 
     fn take_upcalls(&mut self) -> Vec<Upcall> {
@@ -402,6 +410,10 @@ impl Dataplane for Switch {
     fn clear_worker_stats(&mut self) {
         self.workers.clear_stats();
     }
+}
+
+fn fdb_entry(entry: &pipeline::FdbEntry) -> FdbEntry {
+    FdbEntry { vlan: entry.vlan, mac: entry.mac, port: entry.port, age: entry.age_s.map(u64::from) }
 }
 
 fn open(name: &str, port: &Port, context: PortContext) -> Result<Device, String> {

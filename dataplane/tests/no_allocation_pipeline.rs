@@ -13,8 +13,8 @@ use ringswitch_dataplane::flow::{
 };
 use ringswitch_dataplane::packet::{BATCH, PacketBatch, PortCounters, TxList};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView, Fdb, FlowCache, Pipeline, PortEntry, Program, Snapshot, SortTable, SortedPool, TableStats,
-    Wanted,
+    BridgePorts, BridgeView, Fdb, FlowCache, Openings, Pipeline, PortEntry, Program, Snapshot, SortTable, SortedPool,
+    TableStats, Wanted,
 };
 use ringswitch_dataplane::port::{PortId, TxQueue, TxQueues};
 use ringswitch_dataplane::sched::{Egress, EgressSpec, Pool, PoolId, PoolSpec, Pull, QueueSpec, QueueTotals, Rate};
@@ -143,7 +143,8 @@ fn sorted_frames_allocate_nothing_also_after_rules_changed() {
         let (fdb, stats) = (Arc::new(Fdb::new(64)), Arc::new(TableStats::new(1)));
         let mut view = BridgeView::new(version, program.clone(), fdb, Arc::clone(&bridge_ports), stats);
         let table = SortTable::carry(None, &view, std::slice::from_ref(&wanted));
-        view.sorted = Arc::new(table.derive(&view, &mut 1000).expect("something was not known"));
+        let derived = table.derive(&view, &mut Openings::default(), &mut 1000);
+        view.sorted = Arc::new(derived.expect("something was not known"));
         Snapshot { epoch: version, ports: ports.clone(), bridges: vec![Some(Arc::new(view))] }
     };
     let mut pipeline = Pipeline::new(0);

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ringswitch_dataplane::flow::Mac;
-use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Snapshot, SortTotals, SortedPool, Wanted};
+use ringswitch_dataplane::pipeline::{BridgePorts, BridgeView, Openings, Snapshot, SortTotals, SortedPool, Wanted};
 use ringswitch_dataplane::port::PortId;
 use ringswitch_dataplane::sched::PoolId;
 
 use crate::engine::PoolView;
 
-/// Rules that are looked at in one turn of the control thread: milliseconds, unless one table holds very many.
-const TURN_BUDGET: u32 = 4_000_000;
+/// Rules that are taken in in one turn of the control thread: a millisecond.
+const TURN_BUDGET: u32 = 1_000;
 
 /// The pools of the last publication.
 #[derive(Default)]
@@ -67,17 +67,25 @@ impl Pools {
     }
 }
 
-/// A snapshot in which more is known about what is sorted; `None` when everything is.
-pub fn derive(current: &Snapshot) -> Option<Snapshot> {
-    let (mut next, mut budget) = (None, TURN_BUDGET);
-    for (index, bridge) in current.bridges.iter().enumerate() {
-        let Some(bridge) = bridge.as_ref().filter(|_| budget > 0) else { continue };
-        if let Some(sorted) = bridge.sorted.derive(bridge, &mut budget) {
+/// Finds out more about what is sorted: a snapshot in which more is known, if there is one, and whether there is still more to
+/// find out. `openings` is what it keeps about bridges' rules.
+pub fn derive(current: &Snapshot, openings: &mut BTreeMap<usize, Openings>) -> (Option<Snapshot>, bool) {
+    let (mut next, mut more, mut budget) = (None, false, TURN_BUDGET);
+    let bridges = || current.bridges.iter().enumerate().filter_map(|(index, bridge)| Some((index, bridge.as_ref()?)));
+    let sorting: BTreeMap<_, _> = bridges().filter(|(_, bridge)| !bridge.sorted.is_empty()).collect();
+    openings.retain(|index, _| sorting.contains_key(index));
+    for (index, bridge) in sorting {
+        let derived = match budget {
+            0 => None,
+            _ => bridge.sorted.derive(bridge, openings.entry(index).or_default(), &mut budget),
+        };
+        more |= derived.as_ref().unwrap_or(&bridge.sorted).is_pending();
+        if let Some(sorted) = derived {
             let view = BridgeView { sorted: Arc::new(sorted), ..BridgeView::clone(bridge) };
             next.get_or_insert_with(|| current.clone()).bridges[index] = Some(Arc::new(view));
         }
     }
-    next
+    (next, more)
 }
 
 #[cfg(test)]
@@ -146,10 +154,51 @@ mod tests {
         let mut bridge = BridgeView::new(1, program, Arc::new(Fdb::new(16)), ports, Arc::new(TableStats::new(1)));
         bridge.sorted = SortTable::carry(None, &bridge, &wanted);
         let snapshot = Snapshot { bridges: vec![None, Some(Arc::new(bridge))], ..Snapshot::default() };
-        let next = derive(&snapshot).expect("something was not known");
+        let mut openings = BTreeMap::new();
+        let (next, more) = derive(&snapshot, &mut openings);
+        let next = next.expect("something was not known");
+        assert!(!more);
         let table = &next.bridge(1).unwrap().sorted;
         assert!(table.entries().all(|entry| matches!(entry.state(), SortState::Uniform(_))));
         assert_eq!(next.bridge(1).unwrap().version, 1, "workers keep what they cached");
-        assert!(derive(&next).is_none());
+        assert!(derive(&next, &mut openings).0.is_none());
+    }
+
+    #[test]
+    fn many_rules_are_taken_in_over_many_turns_and_one_more_in_one() {
+        let mut pools = Pools::default();
+        pools.update(&[view("vm5", vec![PortId(2)])], 1);
+        let (mut program, ports) = (Program::default(), Arc::new(ports(3)));
+        for address in (0..10_000).map(std::net::Ipv4Addr::from_bits) {
+            program.tables.insert(parse_flow(&format!("tcp,nw_src={address} actions=drop"), &()).unwrap(), 0, 1);
+        }
+        program.tables.insert(parse_flow("priority=40000 actions=NORMAL", &()).unwrap(), 0, 1);
+        let wanted = pools.wanted(&ports, is_nic);
+        let mut bridge = |line: &str| {
+            program.tables.insert(parse_flow(line, &()).unwrap(), 0, 1);
+            let (fdb, stats) = (Arc::new(Fdb::new(16)), Arc::new(TableStats::new(1)));
+            let mut bridge = BridgeView::new(1, program.clone(), fdb, Arc::clone(&ports), stats);
+            bridge.sorted = SortTable::carry(None, &bridge, &wanted);
+            Snapshot { bridges: vec![Some(Arc::new(bridge))], ..Snapshot::default() }
+        };
+        let mut openings = BTreeMap::new();
+        let mut turns = |mut snapshot: Snapshot| {
+            let mut turns = 0;
+            loop {
+                let (next, more) = derive(&snapshot, &mut openings);
+                (snapshot, turns) = (next.unwrap_or(snapshot), turns + 1);
+                if !more {
+                    let table = &snapshot.bridge(0).unwrap().sorted;
+                    return (
+                        turns,
+                        table.entries().filter(|entry| matches!(entry.state(), SortState::Uniform(_))).count(),
+                    );
+                }
+            }
+        };
+        let (many, uniform) = turns(bridge("priority=1,udp actions=drop"));
+        assert!(many > 5 && uniform > 0, "{many} turns, {uniform} entries");
+        assert_eq!(turns(bridge("priority=2,udp actions=drop")), (1, uniform));
+        assert_eq!(turns(bridge("priority=50000,udp actions=drop")), (1, 0));
     }
 }

@@ -86,7 +86,8 @@ impl<D: Dataplane> Engine<D> {
         self.state = steps.next;
         self.model = wanted;
         self.generation += 1;
-        self.choose_addresses();
+        self.read_addresses();
+        self.show_pools();
         // Before workers see what is new: no packet of it is served in the wrong place.
         self.dataplane.place(&self.model.workers, &self.state.affinity());
         for (bridge, learning) in steps.learning {

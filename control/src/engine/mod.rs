@@ -190,6 +190,8 @@ pub trait Dataplane {
     fn remove_bridge(&mut self, bridge: usize);
     /// Everything in the bridge's learning table.
     fn fdb(&self, bridge: usize) -> Vec<FdbEntry>;
+    /// The part of it in so many places from `from` on, and the place after them; none when that is the end.
+    fn fdb_part(&self, bridge: usize, from: usize, places: usize) -> (Vec<FdbEntry>, Option<usize>);
     /// Forgets learned addresses; returns how many.
     fn fdb_flush(&mut self, bridge: usize, filter: FdbFilter) -> usize;
     /// Adds a static address.
@@ -208,9 +210,10 @@ pub trait Dataplane {
     fn acknowledged(&self) -> u64;
     /// True when no worker will touch another packet with anything older than this epoch.
     fn is_in_effect(&self, epoch: u64) -> bool;
-    /// Now and then: silent addresses go, what can be sorted after changes is found out, and whatever no worker uses any more is
-    /// freed.
+    /// Now and then: silent addresses go, and whatever no worker uses any more is freed.
     fn tend(&mut self);
+    /// Finds out what can be sorted after changes, for a millisecond or so. True when that was not all.
+    fn derive(&mut self) -> bool;
 
     /// What packets asked control to do since the last call; the events' wake-up tells when to look.
     fn take_upcalls(&mut self) -> Vec<Upcall>;
@@ -259,6 +262,8 @@ pub struct Engine<D> {
     retry_ms: u64,
     /// Grows with every change of the configuration.
     generation: u64,
+    /// There is something that takes long.
+    busy: bool,
     /// Something changed since the last publication.
     unpublished: bool,
     notices: Vec<Notice>,
@@ -292,6 +297,7 @@ impl<D: Dataplane> Engine<D> {
             allowed_cpus,
             retry_ms: 0,
             generation: 0,
+            busy: false,
             unpublished: false,
             notices: Vec::new(),
             origin: None,
@@ -374,10 +380,22 @@ impl<D: Dataplane> Engine<D> {
         self.expire_flows(now_ms);
         self.flush();
         self.retry(now_ms);
-        self.tend_pools(now_ms);
         self.dataplane.tend();
+        self.go_on(now_ms);
         let acknowledged = self.dataplane.acknowledged();
         self.retiring.retain(|&(epoch, _)| epoch > acknowledged);
+    }
+
+    /// True while there is something that takes long and is done in turns.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Does a part of what takes long, for a millisecond or two: whatever else is to be done waits for no more than that.
+    pub fn go_on(&mut self, now_ms: u64) {
+        let reads = self.tend_pools(now_ms);
+        self.busy = self.dataplane.derive() || reads;
     }
 
     /// Closes every port. The switch is empty after that.

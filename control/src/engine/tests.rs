@@ -113,6 +113,13 @@ impl Dataplane for Recorder {
         self.addresses.borrow().clone()
     }
 
+    fn fdb_part(&self, _: usize, from: usize, places: usize) -> (Vec<FdbEntry>, Option<usize>) {
+        let addresses = self.addresses.borrow();
+        let left = addresses.get(from..).unwrap_or_default();
+        let now = places.min(left.len());
+        (left[..now].to_vec(), (now < left.len()).then_some(from + now))
+    }
+
     fn fdb_flush(&mut self, _: usize, _: FdbFilter) -> usize {
         0
     }
@@ -154,6 +161,10 @@ impl Dataplane for Recorder {
     }
 
     fn tend(&mut self) {}
+
+    fn derive(&mut self) -> bool {
+        false
+    }
 
     fn pool_totals(&self, _: PoolId) -> SortTotals {
         SortTotals::default()

@@ -105,6 +105,51 @@ impl Slab {
         &mut Arc::make_mut(leaf)[low]
     }
 
+    /// Tells the rules that are different in `after`, at places from `from` on, and returns where to go on when the budget is spent: 1 for
+    /// each rule told and for every leaf compared.
+    pub(super) fn differ(
+        before: Option<&Self>,
+        after: Option<&Self>,
+        from: u32,
+        budget: &mut u32,
+        tell: &mut impl FnMut(Option<&Arc<Rule>>, Option<&Arc<Rule>>),
+    ) -> Option<u32> {
+        let states = [before, after];
+        if is_same(states.map(|state| state.map(|state| &state.root))) {
+            return None;
+        }
+        let end = states.into_iter().flatten().map(|state| state.end).max().unwrap_or(0);
+        let mut at = from;
+        while at < end {
+            let high = at >> (2 * BITS);
+            let middles = states.map(|state| state.and_then(|state| state.root.get(high as usize)));
+            if is_same(middles) {
+                at = (high + 1) << (2 * BITS);
+                continue;
+            }
+            let leaves = middles.map(|middle| middle.and_then(|middle| middle[(at >> BITS) as usize % WIDTH].as_ref()));
+            if !is_same(leaves) {
+                if *budget == 0 {
+                    return Some(at);
+                }
+                let mut cost = 1;
+                for place in 0..WIDTH {
+                    let rules = leaves.map(|leaf| match leaf.map(|leaf| &leaf[place]) {
+                        Some(Slot::Rule(rule)) => Some(rule),
+                        _ => None,
+                    });
+                    if !is_same(rules) {
+                        tell(rules[0], rules[1]);
+                        cost += 1;
+                    }
+                }
+                *budget = budget.saturating_sub(cost);
+            }
+            at += WIDTH as u32;
+        }
+        None
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
         self.root.iter().flat_map(|middle| middle.iter().flatten()).flat_map(|leaf| leaf.iter()).filter_map(|slot| {
             match slot {
@@ -112,5 +157,14 @@ impl Slab {
                 Slot::Free(_) => None,
             }
         })
+    }
+}
+
+/// Both the same object, or both nothing.
+fn is_same<T>(pair: [Option<&Arc<T>>; 2]) -> bool {
+    match pair {
+        [Some(one), Some(other)] => Arc::ptr_eq(one, other),
+        [None, None] => true,
+        _ => false,
     }
 }

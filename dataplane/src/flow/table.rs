@@ -49,7 +49,7 @@ struct Chain {
 
 /// The keys of the maps are hashes already.
 #[derive(Default)]
-struct Through(u64);
+pub(super) struct Through(u64);
 
 impl Hasher for Through {
     fn write(&mut self, _: &[u8]) {
@@ -134,6 +134,17 @@ impl FlowTable {
         self.rules.is_same(&other.rules) && Arc::ptr_eq(&self.subtables, &other.subtables)
     }
 
+    /// Tells rules that are different in `after`, see [`Slab::differ`].
+    pub(super) fn differ(
+        before: Option<&Self>,
+        after: Option<&Self>,
+        from: u32,
+        budget: &mut u32,
+        tell: &mut impl FnMut(Option<&Arc<Rule>>, Option<&Arc<Rule>>),
+    ) -> Option<u32> {
+        Slab::differ(before.map(|table| &table.rules), after.map(|table| &table.rules), from, budget, tell)
+    }
+
     /// What rules' actions look at.
     pub(super) fn reads(&self) -> &Reads {
         &self.reads
@@ -177,16 +188,11 @@ impl FlowTable {
         self.subtables.iter().map(|subtable| (subtable.top_priority(), subtable.matching(key, &self.rules)))
     }
 
-    /// For each subtable what its rules look at, and all of them.
-    pub(super) fn by_mask(&self) -> impl Iterator<Item = (&Mask, impl Iterator<Item = &Arc<Rule>>)> {
-        self.subtables.iter().map(|subtable| (subtable.shape.mask(), subtable.rules(&self.rules)))
-    }
-
     /// All rules, in such an order that the first that matches a packet decides; unless it is a dimension of a conjunction, which
     /// says only that rules before it do not.
     #[must_use]
     pub fn by_precedence(&self) -> Vec<&Arc<Rule>> {
-        let mut rules: Vec<_> = self.by_mask().flat_map(|(_, rules)| rules).collect();
+        let mut rules: Vec<_> = self.subtables.iter().flat_map(|subtable| subtable.rules(&self.rules)).collect();
         // Stable: of rules with the same priority, a lookup finds the one in the subtable that it asks first.
         rules.sort_by_key(|rule| Reverse(rule.flow.priority));
         rules

@@ -380,6 +380,16 @@ impl Fdb {
         self.slots().filter_map(|slot| entry(slot, now_s)).collect()
     }
 
+    /// The entries at so many places from `from` on, in no order, and the place after them; none when that is the end.
+    #[must_use]
+    pub fn part(&self, from: usize, places: usize, now_s: u32) -> (Vec<FdbEntry>, Option<usize>) {
+        let buckets = self.buckets.get(from..).unwrap_or_default();
+        let (now, rest) = buckets.split_at(places.min(buckets.len()));
+        let slots = now.iter().flat_map(|bucket| &bucket.0);
+        let entries = slots.filter_map(|slot| entry(slot, now_s)).collect();
+        (entries, (!rest.is_empty()).then_some(from + places))
+    }
+
     /// What happened so far.
     #[must_use]
     pub fn stats(&self) -> FdbStats {
@@ -482,5 +492,12 @@ mod tests {
         (0..100_000).for_each(|mac| learn(&fdb, mac, A, 1));
         let found = (0..100_000).filter(|&mac| fdb.lookup(fdb.probe(FdbKey::new(mac, 0))).is_some()).count();
         assert!(found >= 99_500, "two full buckets are rare: {found}");
+        let (mut entries, mut next) = (0, Some(0));
+        while let Some(from) = next {
+            let (part, rest) = fdb.part(from, 1000, 1);
+            (entries, next) = (entries + part.len(), rest);
+        }
+        assert_eq!(entries, found, "all parts are the whole");
+        assert_eq!(fdb.part(1 << 30, 1000, 1), (Vec::new(), None), "it was larger a moment ago");
     }
 }

@@ -39,7 +39,7 @@ pub use shortlist::Shortlist;
 pub use snapshot::{
     BridgePorts, BridgeView, LOCAL_NUMBER, NOWHERE, Native, PortEntry, PortFlags, Program, Snapshot, VlanMode, VlanSet,
 };
-pub use sort::{Refusal, SortEntry, SortState, SortTable, SortTotals, SortedPool, Target, Wanted};
+pub use sort::{Openings, Refusal, SortEntry, SortState, SortTable, SortTotals, SortedPool, Target, Wanted};
 pub use stats::{TableStats, TableTotals};
 pub use trace::{Trace, TraceEvent, trace};
 pub use upcall::{Continuation, Learned, PacketIn, PacketOut, Upcall};

@@ -17,8 +17,8 @@ use ringswitch_dataplane::flow::{Action, Flow, grammar};
 use ringswitch_dataplane::mem::{GuestMemory, Lookup, Mapping, Region};
 use ringswitch_dataplane::packet::{BATCH, DropReason, MAX_FRAME, PacketBatch, PortCounters, PortTotals, TxList};
 use ringswitch_dataplane::pipeline::{
-    BridgePorts, BridgeView, Fdb, PacketOut, PortEntry, PortFlags, Program, Snapshot, SortTable, TableStats, Upcall,
-    VlanMode, Wanted,
+    BridgePorts, BridgeView, Fdb, Openings, PacketOut, PortEntry, PortFlags, Program, Snapshot, SortTable, TableStats,
+    Upcall, VlanMode, Wanted,
 };
 use ringswitch_dataplane::port::{PortId, QueueHost, RxQueue, TxQueue, TxQueues};
 use ringswitch_dataplane::sched::{Pool, PoolId, PoolSpec};
@@ -145,6 +145,7 @@ pub struct TestSwitch {
     pub wanted: Vec<Wanted>,
     /// Few rules are compared with one after the other.
     pub has_shortlist: bool,
+    openings: Openings,
     version: u64,
 }
 
@@ -167,8 +168,8 @@ impl TestSwitch {
         }
         let worker = ready.pop().expect("one worker");
         let (program, stats, fdb) = (Program::default(), Arc::new(TableStats::new(1)), Arc::new(Fdb::new(1024)));
-        let (wanted, has_shortlist, version) = (Vec::new(), true, 0);
-        let mut switch = Self { workers, worker, ports, program, stats, fdb, wanted, has_shortlist, version };
+        let (wanted, openings, has_shortlist, version) = (Vec::new(), Openings::default(), true, 0);
+        let mut switch = Self { workers, worker, ports, program, stats, fdb, wanted, has_shortlist, openings, version };
         switch.add_flows("priority=0,actions=NORMAL");
         switch
     }
@@ -221,7 +222,10 @@ impl TestSwitch {
     pub fn derive(&mut self, mut budget: u32) -> bool {
         let mut snapshot = Snapshot::clone(&self.workers.current());
         let view = snapshot.bridges[0].as_mut().expect("the bridge");
-        let Some(sorted) = view.sorted.derive(view, &mut budget) else { return false };
+        if !view.sorted.is_pending() {
+            return false;
+        }
+        let Some(sorted) = view.sorted.derive(view, &mut self.openings, &mut budget) else { return true };
         *view = Arc::new(BridgeView { sorted: Arc::new(sorted), ..BridgeView::clone(view) });
         self.workers.publish(snapshot);
         true

@@ -52,64 +52,126 @@ const ADDRESS: u64 = (1 << 48) - 1;
 /// An address on a bridge.
 pub type Place = (usize, PoolFilter);
 
-/// Who claims which address.
+/// Who claims which address; changed claim by claim.
 #[derive(Default)]
-pub struct Claims(HashMap<Place, Claim>);
+pub struct Claims {
+    places: HashMap<Place, Vec<Claim>>,
+    /// Addresses that are one pool's.
+    settled: BTreeMap<PoolId, BTreeSet<(FilterOrigin, Place)>>,
+    contested: BTreeMap<Place, [PoolId; 2]>,
+}
 
 struct Claim {
     pool: PoolId,
     origin: FilterOrigin,
-    /// Another one, that claims it too.
-    rival: Option<PoolId>,
+    /// How many say so.
+    count: usize,
+}
+
+/// Whose an address is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Nobody,
+    Pool(PoolId, FilterOrigin),
+    /// Two claim it, or more.
+    Contested([PoolId; 2]),
 }
 
 impl Claims {
-    /// Notes a claim. What the operator said stands against whatever is claimed later.
-    pub fn add(&mut self, bridge: usize, filter: PoolFilter, pool: PoolId, origin: FilterOrigin) {
-        let new = Claim { pool, origin, rival: None };
-        let known = self.0.entry((bridge, filter)).or_insert(new);
-        if known.origin == FilterOrigin::Config {
-            return;
+    /// Notes a claim. True when it made a difference.
+    pub fn add(&mut self, place: Place, pool: PoolId, origin: FilterOrigin) -> bool {
+        self.change(place, |claims| {
+            match claims.iter_mut().find(|claim| (claim.pool, claim.origin) == (pool, origin)) {
+                Some(known) => known.count += 1,
+                None => claims.push(Claim { pool, origin, count: 1 }),
+            }
+        })
+    }
+
+    /// Takes back a claim that was noted. True when it made a difference.
+    pub fn remove(&mut self, place: Place, pool: PoolId, origin: FilterOrigin) -> bool {
+        self.change(place, |claims| {
+            let known = claims.iter_mut().find(|claim| (claim.pool, claim.origin) == (pool, origin));
+            known.into_iter().for_each(|claim| claim.count -= 1);
+            claims.retain(|claim| claim.count > 0);
+        })
+    }
+
+    fn change(&mut self, place: Place, change: impl FnOnce(&mut Vec<Claim>)) -> bool {
+        let claims = self.places.entry(place).or_default();
+        let before = owner(claims);
+        change(claims);
+        let after = owner(claims);
+        if claims.is_empty() {
+            self.places.remove(&place);
         }
-        if known.pool == pool {
-            known.origin = known.origin.min(origin);
-        } else {
-            known.rival = Some(pool);
+        if before == after {
+            return false;
         }
+        match before {
+            Owner::Nobody => {}
+            Owner::Pool(pool, origin) => {
+                if let Some(places) = self.settled.get_mut(&pool) {
+                    places.remove(&(origin, place));
+                }
+            }
+            Owner::Contested(_) => drop(self.contested.remove(&place)),
+        }
+        match after {
+            Owner::Nobody => {}
+            Owner::Pool(pool, origin) => drop(self.settled.entry(pool).or_default().insert((origin, place))),
+            Owner::Contested(pools) => drop(self.contested.insert(place, pools)),
+        }
+        true
     }
 
     /// The addresses that two pools claim, and who these are.
-    pub fn contested(&self) -> BTreeMap<Place, [PoolId; 2]> {
-        let rivals = self.0.iter().filter_map(|(place, claim)| Some((*place, [claim.pool, claim.rival?])));
-        rivals.collect()
+    pub fn contested(&self) -> &BTreeMap<Place, [PoolId; 2]> {
+        &self.contested
     }
 
     /// Every pool's addresses: those it had stay, oldest first, then new ones, up to the most that a pool may have.
-    pub fn settle(self, before: &BTreeMap<PoolId, Vec<Chosen>>) -> BTreeMap<PoolId, Vec<Chosen>> {
-        let mut claimed = BTreeMap::<PoolId, BTreeMap<Place, FilterOrigin>>::new();
-        for (place, claim) in self.0.into_iter().filter(|(_, claim)| claim.rival.is_none()) {
-            claimed.entry(claim.pool).or_default().insert(place, claim.origin);
-        }
-        let settle = |(pool, mut claimed): (PoolId, BTreeMap<Place, FilterOrigin>)| {
+    pub fn settle(&self, before: &BTreeMap<PoolId, Vec<Chosen>>) -> BTreeMap<PoolId, Vec<Chosen>> {
+        let settle = |(&pool, places): (&PoolId, &BTreeSet<(FilterOrigin, Place)>)| {
+            let had = before.get(&pool).into_iter().flatten().filter_map(|had| {
+                let place = (had.bridge, had.filter);
+                match owner(self.places.get(&place)?) {
+                    Owner::Pool(owner, origin) if owner == pool => Some((origin, place)),
+                    _ => None,
+                }
+            });
+            let had: Vec<_> = had.collect();
             let mut chosen = Vec::new();
-            for &Chosen { bridge, filter, .. } in before.get(&pool).into_iter().flatten() {
-                if let Some(origin) = claimed.remove(&(bridge, filter)) {
+            let is_known: BTreeSet<Place> = had.iter().map(|(_, place)| *place).collect();
+            // What the operator said is never left out; it was checked to be no more on each bridge. It comes first among new ones.
+            let new = places.iter().copied().filter(|(_, place)| !is_known.contains(place));
+            for (is_new, (origin, (bridge, filter))) in
+                had.into_iter().map(|had| (false, had)).chain(new.map(|new| (true, new)))
+            {
+                if origin == FilterOrigin::Config || chosen.len() < FILTERS_MAX {
                     chosen.push(Chosen { bridge, filter, origin });
+                } else if is_new {
+                    break;
                 }
             }
-            let mut new: Vec<_> = claimed.into_iter().collect();
-            new.sort_by_key(|&(place, origin)| (origin, place));
-            chosen.extend(new.into_iter().map(|((bridge, filter), origin)| Chosen { bridge, filter, origin }));
-            // What the operator said is never left out; it was checked to be no more on each bridge.
-            let mut room = FILTERS_MAX;
-            chosen.retain(|chosen| {
-                let stays = chosen.origin == FilterOrigin::Config || room > 0;
-                room = room.saturating_sub(usize::from(stays));
-                stays
-            });
             (pool, chosen)
         };
-        claimed.into_iter().map(settle).collect()
+        self.settled.iter().filter(|(_, places)| !places.is_empty()).map(settle).collect()
+    }
+}
+
+/// What the operator said stands against whatever else is claimed.
+fn owner(claims: &[Claim]) -> Owner {
+    let said = claims.iter().find(|claim| claim.origin == FilterOrigin::Config);
+    if let Some(claim) = said {
+        return Owner::Pool(claim.pool, claim.origin);
+    }
+    let Some(first) = claims.iter().map(|claim| claim.pool).min() else { return Owner::Nobody };
+    match claims.iter().map(|claim| claim.pool).filter(|pool| *pool != first).min() {
+        Some(rival) => Owner::Contested([first, rival]),
+        None => {
+            claims.iter().map(|claim| claim.origin).min().map_or(Owner::Nobody, |origin| Owner::Pool(first, origin))
+        }
     }
 }
 
@@ -178,17 +240,44 @@ mod tests {
     fn what_the_operator_said_wins_and_what_two_claim_is_nobodys() {
         let mut claims = Claims::default();
         let (a, b, c) = (filter("02:00:00:00:00:0a"), filter("02:00:00:00:00:0b,7"), filter("02:00:00:00:00:0c"));
-        claims.add(0, a, PoolId(1), FilterOrigin::Config);
-        claims.add(0, a, PoolId(2), FilterOrigin::Learned);
-        claims.add(0, b, PoolId(1), FilterOrigin::Learned);
-        claims.add(0, b, PoolId(2), FilterOrigin::Flow);
-        claims.add(1, b, PoolId(2), FilterOrigin::Learned);
-        claims.add(0, c, PoolId(2), FilterOrigin::Learned);
-        claims.add(0, c, PoolId(2), FilterOrigin::Static);
-        assert_eq!(claims.contested(), BTreeMap::from([((0, b), [PoolId(1), PoolId(2)])]));
+        claims.add((0, a), PoolId(1), FilterOrigin::Config);
+        claims.add((0, a), PoolId(2), FilterOrigin::Learned);
+        claims.add((0, b), PoolId(1), FilterOrigin::Learned);
+        claims.add((0, b), PoolId(2), FilterOrigin::Flow);
+        claims.add((1, b), PoolId(2), FilterOrigin::Learned);
+        claims.add((0, c), PoolId(2), FilterOrigin::Learned);
+        claims.add((0, c), PoolId(2), FilterOrigin::Static);
+        assert_eq!(*claims.contested(), BTreeMap::from([((0, b), [PoolId(1), PoolId(2)])]));
         let chosen = claims.settle(&BTreeMap::new());
         assert_eq!(shown(&chosen, 1), "02:00:00:00:00:0a@0 config");
         assert_eq!(shown(&chosen, 2), "02:00:00:00:00:0c@0 static; 02:00:00:00:00:0b,7@1 learned");
+    }
+
+    #[test]
+    fn claims_that_are_taken_back_leave_what_the_others_say() {
+        let mut claims = Claims::default();
+        let (place, flow, learned) = ((0, filter("02:00:00:00:00:0a")), FilterOrigin::Flow, FilterOrigin::Learned);
+        let now = |claims: &Claims| {
+            let chosen = claims.settle(&BTreeMap::new());
+            [1, 2].map(|pool| shown(&chosen, pool).rsplit(' ').next().unwrap_or_default().to_owned()).join(",")
+        };
+        assert!(claims.add(place, PoolId(1), flow));
+        assert!(!claims.add(place, PoolId(1), flow), "two flows say the same");
+        claims.add(place, PoolId(2), learned);
+        assert_eq!(now(&claims), ",");
+        claims.remove(place, PoolId(1), flow);
+        assert_eq!((now(&claims).as_str(), claims.contested().len()), (",", 1), "one flow is left");
+        claims.remove(place, PoolId(1), flow);
+        assert_eq!((now(&claims).as_str(), claims.contested().len()), (",learned", 0));
+        claims.add(place, PoolId(2), flow);
+        assert_eq!(now(&claims), ",flow");
+        claims.add(place, PoolId(1), FilterOrigin::Config);
+        assert_eq!(now(&claims), "config,");
+        claims.remove(place, PoolId(2), flow);
+        claims.remove(place, PoolId(2), learned);
+        claims.remove(place, PoolId(1), FilterOrigin::Config);
+        assert_eq!(now(&claims), ",");
+        assert!(claims.places.is_empty());
     }
 
     #[test]
@@ -196,7 +285,9 @@ mod tests {
         let address = |number: usize| PoolFilter { mac: [2, 0, 0, 0, 0, number as u8], vlan: 0 };
         let claim = |numbers: &mut dyn Iterator<Item = usize>| {
             let mut claims = Claims::default();
-            numbers.for_each(|number| claims.add(0, address(number), PoolId(3), FilterOrigin::Learned));
+            for number in numbers {
+                claims.add((0, address(number)), PoolId(3), FilterOrigin::Learned);
+            }
             claims
         };
         let old = claim(&mut (100..150)).settle(&BTreeMap::new());

@@ -1,10 +1,11 @@
 //! Pools as control knows them: which there are, whose ports they have, by which addresses they are reached ([`filters`]),
-//! who sorts for them ([`refresh`]), and what is told about them ([`reports`], [`trace`]).
+//! what flows and learning say about those ([`reading`]), who sorts for them ([`refresh`]), and what is told about them ([`reports`], [`trace`]).
 //!
 //! A port that the operator put into no pool is a pool of its own: it is named as the port and has the port's number.
 //! Neighbours: `apply` changes pools, the dataplane gets them with every snapshot.
 
 mod filters;
+mod reading;
 mod refresh;
 mod reports;
 mod trace;

@@ -1,7 +1,8 @@
 //! Keeps pools' addresses up to date, and those who sort by them.
 //!
 //! Flows and learned addresses are looked at about once a second and when somebody asks, never while a flow is changed: a
-//! filter is only a hint, and what becomes of a frame is decided by the rules in force. What takes long is done less often.
+//! filter is only a hint, and what becomes of a frame is decided by the rules in force. What takes long is done in turns with
+//! everything else ([`Reading`]), and less often; until it is done, what was known before is what counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -12,15 +13,18 @@ use ringswitch_dataplane::port::xdp::{SortFilter, SortPool};
 use ringswitch_dataplane::sched::PoolId;
 use tracing::warn;
 
-use super::filters::{Chosen, Claims, FilterOrigin, Place, of_rule, on_the_wire};
+use super::filters::{Chosen, Place};
+use super::reading::Reading;
 use crate::engine::state::{BridgeSlot, PortSlot, State};
 use crate::engine::{Dataplane, Engine, Name, PoolView};
-use crate::model::{PoolFilter, PortType};
+use crate::model::PortType;
 
 /// How often addresses are looked at.
 const REFRESH_MS: u64 = 1000;
-/// It may take this part of the control thread's time at most: one of so many.
+/// Where nothing changes it may take this part of the control thread's time at most: one of so many.
 const PART: u64 = 50;
+/// Rules and addresses that are looked at in one turn: a millisecond.
+const TURN_BUDGET: u32 = 1_000;
 
 /// What is known about pools' addresses, and what sorters were told.
 #[derive(Default)]
@@ -29,21 +33,14 @@ pub struct Addresses {
     pub chosen: BTreeMap<PoolId, Vec<Chosen>>,
     /// Those that two pools claim.
     pub contested: BTreeMap<Place, [PoolId; 2]>,
-    /// What flows say, by bridge.
-    flows: BTreeMap<usize, FlowClaims>,
+    reading: Reading,
+    /// What the round under way took, in microseconds.
+    took_us: u64,
     /// Pools that have addresses, for snapshots.
     shown: Vec<Shown>,
     /// What uplinks sort for, and the sorters that they may use.
     told: BTreeMap<PortId, (Option<String>, Vec<SortPool>)>,
     next_ms: u64,
-}
-
-/// What a bridge's flows said when they were read.
-struct FlowClaims {
-    tables: Tables,
-    /// Of the configuration: ports get other numbers and pools with it.
-    generation: u64,
-    claims: Vec<(PoolFilter, PoolId)>,
 }
 
 struct Shown {
@@ -72,100 +69,63 @@ impl Addresses {
 }
 
 impl<D: Dataplane> Engine<D> {
-    /// Looks again when it is time.
-    pub(in crate::engine) fn tend_pools(&mut self, now_ms: u64) {
-        if now_ms < self.addresses.next_ms {
-            return;
+    /// Looks again when it is time, or goes on looking. True when that is not done.
+    pub(in crate::engine) fn tend_pools(&mut self, now_ms: u64) -> bool {
+        if now_ms < self.addresses.next_ms && !self.addresses.reading.is_under_way() {
+            return false;
         }
         let start = Instant::now();
-        self.refresh_pools();
-        let took = start.elapsed().as_millis() as u64;
-        self.addresses.next_ms = now_ms + (took * PART).max(REFRESH_MS);
+        let is_done = self.read_addresses();
+        if is_done {
+            self.tell_pools();
+        }
+        self.addresses.took_us += start.elapsed().as_micros() as u64;
+        if !is_done {
+            return true;
+        }
+        let took_ms = std::mem::take(&mut self.addresses.took_us) / 1000;
+        self.addresses.next_ms = now_ms + (took_ms * PART).max(REFRESH_MS);
+        false
     }
 
-    /// Looks again, and tells workers and sorters what is different.
+    /// Looks again, or goes on, and tells workers and sorters what is different.
     pub(in crate::engine) fn refresh_pools(&mut self) {
-        if self.choose_addresses() {
+        self.read_addresses();
+        self.tell_pools();
+    }
+
+    fn tell_pools(&mut self) {
+        if self.show_pools() {
             self.publish();
         }
         self.tell_sorters();
     }
 
-    /// Finds out which addresses pools have. True when workers have to be told.
-    pub(in crate::engine) fn choose_addresses(&mut self) -> bool {
-        self.read_flows();
-        let claims = self.claims();
-        let contested = claims.contested();
-        self.complain(&contested);
-        let chosen = claims.settle(&self.addresses.chosen);
-        let shown = shown(&self.state, &chosen);
+    /// Looks again, or goes on, for one turn. True when all was looked at.
+    pub(in crate::engine) fn read_addresses(&mut self) -> bool {
+        let reading = &mut self.addresses.reading;
+        if !reading.go_on((&self.state, self.generation), &self.dataplane, TURN_BUDGET) {
+            return false;
+        }
+        if reading.take_changed() {
+            let contested = reading.claims().contested().clone();
+            let chosen = reading.claims().settle(&self.addresses.chosen);
+            self.complain(&contested);
+            (self.addresses.chosen, self.addresses.contested) = (chosen, contested);
+        }
+        true
+    }
+
+    /// Brings what workers are shown of pools up to date. True when they have to be told.
+    pub(in crate::engine) fn show_pools(&mut self) -> bool {
+        let shown = shown(&self.state, &self.addresses.chosen);
         let is_other = |(old, new): (&Shown, &Shown)| {
             (old.id, &old.name, &old.ports, &old.filters) != (new.id, &new.name, &new.ports, &new.filters)
         };
         let before = &self.addresses.shown;
         let changed = before.len() != shown.len() || before.iter().zip(&shown).any(is_other);
-        (self.addresses.chosen, self.addresses.contested, self.addresses.shown) = (chosen, contested, shown);
+        self.addresses.shown = shown;
         changed
-    }
-
-    /// Reads the flows of bridges where flows or the configuration changed.
-    fn read_flows(&mut self) {
-        let generation = self.generation;
-        self.addresses.flows.retain(|index, _| matches!(self.state.bridges.get(*index), Some(Some(_))));
-        for (index, slot) in self.state.bridges.iter().enumerate() {
-            let Some(tables) = slot.as_ref().map(tables) else { continue };
-            let known = self.addresses.flows.get(&index);
-            if known.is_some_and(|known| known.generation == generation && known.tables.is_same(tables)) {
-                continue;
-            }
-            let numbers = members(&self.state).filter(|port| port.bridge == index);
-            let pools: BTreeMap<u32, PoolId> = numbers.map(|port| (port.number, port.pool.id())).collect();
-            let claim = |(filter, ports): (PoolFilter, Vec<u32>)| {
-                // What goes to several pools is a mirror or a group of its own making, and no one's address.
-                let mut found = ports.iter().filter_map(|number| pools.get(number));
-                let pool = *found.next()?;
-                found.all(|other| *other == pool).then_some((filter, pool))
-            };
-            let claims = tables.rules().filter_map(|rule| of_rule(rule)).filter_map(claim).collect();
-            self.addresses.flows.insert(index, FlowClaims { tables: tables.clone(), generation, claims });
-        }
-    }
-
-    fn claims(&self) -> Claims {
-        let mut claims = Claims::default();
-        let pools = self.state.pools();
-        // Those whose addresses the operator said have no others.
-        let mut said = BTreeSet::new();
-        for pool in &pools {
-            let Some(filters) = pool.spec.and_then(|spec| spec.filters()) else { continue };
-            said.insert(pool.id);
-            let bridges: BTreeSet<usize> = pool.ports.iter().map(|port| port.bridge).collect();
-            for bridge in bridges {
-                filters.iter().for_each(|filter| claims.add(bridge, *filter, pool.id, FilterOrigin::Config));
-            }
-        }
-        for (bridge, flows) in &self.addresses.flows {
-            for (filter, pool) in flows.claims.iter().filter(|(_, pool)| !said.contains(pool)) {
-                claims.add(*bridge, *filter, *pool, FilterOrigin::Flow);
-            }
-        }
-        let members: BTreeMap<PortId, &PortSlot> =
-            members(&self.state).filter(|port| !said.contains(&port.pool.id())).map(|port| (port.id, port)).collect();
-        for bridge in (0..self.state.bridges.len()).filter(|bridge| self.state.bridges[*bridge].is_some()) {
-            let vlans: Vec<_> = uplinks(&self.state, bridge).map(|port| port.spec.vlan()).collect();
-            for entry in self.dataplane.fdb(bridge) {
-                let Some(port) = members.get(&entry.port).filter(|_| entry.mac[0] & 1 == 0) else { continue };
-                let origin = if entry.age.is_some() { FilterOrigin::Learned } else { FilterOrigin::Static };
-                let mut tags: BTreeSet<u16> = vlans.iter().flat_map(|vlan| on_the_wire(vlan, entry.vlan)).collect();
-                if vlans.is_empty() {
-                    tags.insert(entry.vlan);
-                }
-                for vlan in tags {
-                    claims.add(bridge, PoolFilter { mac: entry.mac, vlan }, port.pool.id(), origin);
-                }
-            }
-        }
-        claims
     }
 
     /// Says which addresses two pools claim, when that is news.
@@ -213,7 +173,7 @@ impl<D: Dataplane> Engine<D> {
 }
 
 /// The rules that workers see.
-fn tables(slot: &BridgeSlot) -> &Tables {
+pub(super) fn tables(slot: &BridgeSlot) -> &Tables {
     &slot.fallback.as_ref().unwrap_or(&slot.program).tables
 }
 
@@ -228,7 +188,7 @@ pub(super) fn uplinks(state: &State, bridge: usize) -> impl Iterator<Item = &Por
 }
 
 /// Ports whose own addresses are behind them: behind an uplink are those of the rest of the world.
-fn members(state: &State) -> impl Iterator<Item = &PortSlot> {
+pub(super) fn members(state: &State) -> impl Iterator<Item = &PortSlot> {
     state.ports().filter(|port| !is_uplink(port))
 }
 

@@ -170,3 +170,45 @@ fn a_transaction_with_a_wrong_pool_changes_nothing() {
         assert_eq!(bench.taken(), [""; 0]);
     }
 }
+
+#[test]
+fn many_flows_are_read_in_turns_and_one_more_in_one() {
+    let mut bench = bench();
+    let mut flows: Vec<_> = (0..5000)
+        .map(std::net::Ipv4Addr::from_bits)
+        .map(|address| format!("tcp,nw_src={address} actions=drop"))
+        .collect();
+    flows.push("dl_dst=02:00:00:00:00:05 actions=output:vm1".to_owned());
+    bench.engine.add_flows("br0", &flows).unwrap();
+    bench.taken();
+    let turns = |bench: &mut Bench, now_ms| {
+        bench.engine.tend(now_ms);
+        let mut turns = 1;
+        while bench.engine.is_busy() {
+            bench.engine.go_on(now_ms);
+            turns += 1;
+        }
+        turns
+    };
+    let many = turns(&mut bench, 5_000);
+    assert!(many >= 5, "{many} turns");
+    assert_eq!(bench.taken(), ["publish vm1=1 vm2=2 eth1=3", "sort 3: vm1*100 02:00:00:00:00:05"]);
+
+    bench.engine.add_flows("br0", &["dl_dst=02:00:00:00:00:06 actions=output:vm2".to_owned()]).unwrap();
+    bench.taken();
+    assert_eq!(turns(&mut bench, 7_000), 1);
+    let both = "sort 3: vm1*100 02:00:00:00:00:05; vm2*100 02:00:00:00:00:06";
+    assert_eq!(bench.taken(), ["publish vm1=1 vm2=2 eth1=3", both]);
+
+    // Another port's pool is another basis: all is read again, and what was known counts until then.
+    bench.engine.transact(&[pool("web", &["ports=vm2"])]).unwrap();
+    assert_eq!(bench.taken(), ["publish vm1=1 vm2=2 eth1=3", "sort 3: vm1*100 02:00:00:00:00:05"]);
+    assert!(turns(&mut bench, 9_000) >= 4, "the first turn was the transaction's");
+    let moved = "sort 3: vm1*100 02:00:00:00:00:05; web*100 02:00:00:00:00:06";
+    assert_eq!(bench.taken(), ["publish vm1=1 vm2=2 eth1=3", moved]);
+
+    bench.engine.del_flows("br0", Some("dl_dst=02:00:00:00:00:05"), false).unwrap();
+    bench.taken();
+    assert_eq!(turns(&mut bench, 11_000), 1);
+    assert_eq!(bench.taken(), ["publish vm1=1 vm2=2 eth1=3", "sort 3: web*100 02:00:00:00:00:06"]);
+}

@@ -115,18 +115,11 @@ impl SortEntry {
     /// `number` is the ingress port's in OpenFlow; `tag` is 0 for untagged frames, otherwise the id with [`vlan::DEI`] set.
     pub(super) fn new(ingress: PortId, number: u32, mac: Mac, tag: u16, pool: &Arc<SortedPool>) -> Self {
         let seat = seat_of(mac, tag);
-        let (mut key, mut known) = (FlowKey::default(), Mask::NONE);
-        let mut know = |field, value, bits| {
-            key.set(field, value);
-            known.add(field, bits);
-        };
-        know(Field::IN_PORT, u64::from(number), u64::MAX);
-        know(Field::DL_DST, seat >> 16, u64::MAX);
-        // Of a tag, rules may also look at the priority, which differs.
-        let bits = if tag == 0 { u16::MAX } else { vlan::DEI | vlan::VID };
-        know(Field::VLAN_TCI, u64::from(tag), u64::from(bits));
-        // What no frame fills is zero when it comes in, and whatever constants rules write.
-        known.words[FRAME_WORDS..].fill(u64::MAX);
+        let mut key = FlowKey::default();
+        key.set(Field::IN_PORT, u64::from(number));
+        key.set(Field::DL_DST, seat >> 16);
+        key.set(Field::VLAN_TCI, u64::from(tag));
+        let known = known_of(tag != 0);
         let pool = Arc::clone(pool);
         Self { number: 0, ingress, seat, pool, key, known, tables: [0; 4], state: SortState::Pending }
     }
@@ -145,6 +138,10 @@ impl SortEntry {
         let mut of_frame = self.known;
         of_frame.words[FRAME_WORDS..].fill(0);
         self.tables[table / 64] & 1 << (table % 64) == 0 || !matches.may_cover(&self.key, &of_frame)
+    }
+
+    pub(super) fn is_tagged(&self) -> bool {
+        self.seat & 0xffff != 0
     }
 
     pub(super) fn is_uniform(&self) -> bool {
@@ -179,6 +176,18 @@ impl SortEntry {
     pub fn state(&self) -> &SortState {
         &self.state
     }
+}
+
+/// What is known of frames of one entry: the same bits for all entries without a tag, and for all with one.
+pub(super) fn known_of(is_tagged: bool) -> Mask {
+    let mut known = Mask::NONE;
+    known.add(Field::IN_PORT, u64::MAX);
+    known.add(Field::DL_DST, u64::MAX);
+    // Of a tag, rules may also look at the priority, which differs.
+    known.add(Field::VLAN_TCI, u64::from(if is_tagged { vlan::DEI | vlan::VID } else { u16::MAX }));
+    // What no frame fills is zero when it comes in, and whatever constants rules write.
+    known.words[FRAME_WORDS..].fill(u64::MAX);
+    known
 }
 
 /// No frame has this.

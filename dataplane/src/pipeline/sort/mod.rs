@@ -11,7 +11,8 @@
 //! rewrite, a meter, a group, a packet-in, a second output) is no promise that is given.
 //!
 //! Installed lazily, removed at once: a changed rule that could match some frame of an entry takes the entry out of the very
-//! snapshot that has the change ([`SortTable::carry`]); proofs are made later, in bounded turns ([`SortTable::derive`]).
+//! snapshot that has the change ([`SortTable::carry`]); proofs are made later, in bounded turns ([`SortTable::derive`]), from what is known
+//! about all rules and changed with each ([`Openings`]).
 //!
 //! Trust: sorters, NICs and programs may hand over anything: each frame's own bytes in the private head are compared, so a
 //! frame in a wrong pool's ring is only slower. Neighbours: the classifier asks first; control says which frames are wanted.
@@ -22,7 +23,7 @@ mod stage;
 mod table;
 
 pub use entry::{SortEntry, SortState, SortTotals, SortedPool, Target};
-pub use prove::Refusal;
+pub use prove::{Openings, Refusal};
 pub use table::{SortTable, Wanted};
 
 pub(super) use stage::{Holds, Stage};

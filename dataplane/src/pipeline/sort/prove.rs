@@ -5,11 +5,11 @@
 //! walk's way, and what the walk emits is what becomes of each. Trust: rules are a controller's; the walk and the rules looked
 //! at are bounded.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::entry::{SortEntry, SortState, Target};
-use crate::flow::{Action, FRAME_WORDS, FieldId, FlowKey, Mask, OpenRule, Rule, grammar, rival};
+use super::entry::{SortEntry, SortState, Target, known_of};
+use crate::flow::{Action, FRAME_WORDS, FieldId, FlowKey, Follower, OpenRules, Rule, Tables, grammar};
 use crate::pipeline::path::Step;
 use crate::pipeline::snapshot::BridgeView;
 use crate::pipeline::walk::{Outer, Request, Room, Sink, State, Walk, port};
@@ -58,34 +58,35 @@ pub enum Refusal {
     TooManyRules,
 }
 
-/// The rules of a bridge's tables that look at what entries do not know, found once for many entries.
-pub(super) struct OpenRules<'a> {
-    bridge: &'a BridgeView,
-    /// By table and what is known.
-    lists: HashMap<(u8, Mask), Vec<OpenRule<'a>>>,
-    /// How many are in the lists.
-    pub count: usize,
+/// The rules of a bridge's tables that look at what entries do not know; a copy that is brought up to date in bounded turns.
+#[derive(Default)]
+pub struct Openings {
+    follower: Follower,
+    /// By table; for frames without a tag and for those with one.
+    tables: BTreeMap<u8, [OpenRules; 2]>,
 }
 
-impl<'a> OpenRules<'a> {
-    pub fn new(bridge: &'a BridgeView) -> Self {
-        Self { bridge, lists: HashMap::new(), count: 0 }
-    }
-
-    fn of(&mut self, table: u8, known: &Mask) -> &[OpenRule<'a>] {
-        self.lists.entry((table, *known)).or_insert_with(|| {
-            let rules =
-                self.bridge.program.tables.table(table).map(|table| table.open_rules(known)).unwrap_or_default();
-            self.count += rules.len();
-            rules
+impl Openings {
+    /// Brings it up to date, until `budget` rules were taken in. True when it is.
+    pub(super) fn follow(&mut self, tables: &Tables, budget: &mut u32) -> bool {
+        let of_table = &mut self.tables;
+        let new = || [false, true].map(|is_tagged| OpenRules::new(known_of(is_tagged)));
+        self.follower.follow(tables, budget, |before, after| {
+            let Some(table) = before.or(after).map(|rule| rule.flow.table) else { return };
+            for open in of_table.entry(table).or_insert_with(new) {
+                open.change(before.map(|rule| &**rule), after.map(|rule| &**rule));
+            }
         })
     }
+
+    fn of(&self, table: u8, entry: &SortEntry) -> Option<&OpenRules> {
+        self.tables.get(&table).map(|open| &open[usize::from(entry.is_tagged())])
+    }
 }
 
-/// The entry with what is true of it in this bridge. Rules looked at are taken from `budget`.
-pub(super) fn prove(rules: &mut OpenRules<'_>, entry: &SortEntry, budget: &mut u32) -> SortEntry {
-    let bridge = rules.bridge;
-    let mut sink = Prover { rules, entry, budget, tables: [0; 4], table: 0, refusal: None, target: None };
+/// The entry with what is true of it in this bridge, whose `rules` these are. Probes are taken from `budget`.
+pub(super) fn prove(bridge: &BridgeView, rules: &Openings, entry: &SortEntry, budget: &mut u32) -> SortEntry {
+    let mut sink = Prover { bridge, rules, entry, budget, tables: [0; 4], table: 0, refusal: None, target: None };
     let (mut room, mut probes) = (Room::default(), WALK_BUDGET);
     let outcome = Walk::new(bridge, entry.key, &mut sink, &mut room, &mut probes).start();
     if outcome.is_err() {
@@ -99,8 +100,9 @@ pub(super) fn prove(rules: &mut OpenRules<'_>, entry: &SortEntry, budget: &mut u
     entry.decided(sink.tables, state)
 }
 
-struct Prover<'p, 'b> {
-    rules: &'p mut OpenRules<'b>,
+struct Prover<'p> {
+    bridge: &'p BridgeView,
+    rules: &'p Openings,
     entry: &'p SortEntry,
     budget: &'p mut u32,
     /// Those that the walk came through, one bit each.
@@ -111,7 +113,7 @@ struct Prover<'p, 'b> {
     target: Option<Target>,
 }
 
-impl Prover<'_, '_> {
+impl Prover<'_> {
     /// The first reason is the one that counts: what follows was not reached by all frames.
     fn refuse(&mut self, why: Refusal) {
         self.refusal.get_or_insert(why);
@@ -127,7 +129,7 @@ impl Prover<'_, '_> {
     }
 }
 
-impl<'a> Sink<'a> for Prover<'_, '_> {
+impl<'a> Sink<'a> for Prover<'_> {
     fn step(&mut self, step: Step) {
         match step {
             Step::Output(port) => self.output(Target::Port(port)),
@@ -165,8 +167,9 @@ impl<'a> Sink<'a> for Prover<'_, '_> {
         }
         self.table = table;
         self.tables[usize::from(table) / 64] |= 1 << (table % 64);
-        let known = &self.entry.known;
-        match rival(key, known, rule.map(|rule| &**rule), self.rules.of(table, known), self.budget) {
+        let (rules, found) = (self.bridge.program.tables.table(table), rule.map(|rule| &**rule));
+        let open = self.rules.of(table, self.entry);
+        match open.map_or(Ok(None), |open| open.rival(rules, key, found, self.budget)) {
             Ok(None) => {}
             Ok(Some(rival)) => self.refuse(looks_at(rival, self.entry)),
             Err(_) => self.refuse(Refusal::TooManyRules),

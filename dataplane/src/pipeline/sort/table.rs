@@ -4,16 +4,20 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::entry::{NO_SEAT, SortEntry, SortState, SortedPool, seat_of};
-use super::prove::{OpenRules, prove};
+use super::prove::{Openings, prove};
 use crate::flow::Mac;
 use crate::pipeline::snapshot::{BridgePorts, BridgeView, Program};
 use crate::port::PortId;
 use crate::wire::vlan;
 
-/// Rules that may be looked at for one entry: more make it refused.
-const ENTRY_BUDGET: u32 = 1 << 20;
-/// What it costs to bring a rule into the list that all entries are looked up in, in rules looked at there.
-const LIST_COST: usize = 16;
+/// Probes that may be made for one entry: more make it refused.
+const ENTRY_BUDGET: u32 = 1 << 16;
+/// What an entry's walk costs, in rules taken in.
+const WALK_COST: u32 = 2;
+/// Probes that cost as much as taking in one rule.
+const PROBES: u32 = 16;
+/// Rules compared with entries in one publication: where more would have to be, nothing holds on.
+const CARRY_BUDGET: usize = 1 << 18;
 
 /// Frames that are to be sorted.
 #[derive(Clone, Debug)]
@@ -86,6 +90,7 @@ impl SortTable {
         let old = &before.sorted;
         let changed = after.program.tables.changes_since(before.program.tables.state());
         let changed = changed.map(|rules| rules.collect::<Vec<_>>());
+        let changed = changed.filter(|rules| rules.len() * old.entries.len() <= CARRY_BUDGET);
         let holds = |entry: &SortEntry| {
             entry.state == SortState::Pending
                 || changed.as_ref().is_some_and(|rules| rules.iter().all(|rule| entry.is_free_of(rule)))
@@ -127,20 +132,27 @@ impl SortTable {
         same && entries.next().is_none()
     }
 
-    /// Finds out about entries of which nothing is known, until `budget` rules were looked at; one at least. Returns the table with
-    /// what was found, for this bridge and no other version of it; `None` when there was nothing to find out.
+    /// True when there are entries of which nothing is known.
     #[must_use]
-    pub fn derive(&self, bridge: &BridgeView, budget: &mut u32) -> Option<Self> {
+    pub fn is_pending(&self) -> bool {
+        self.entries().any(|entry| entry.state == SortState::Pending)
+    }
+
+    /// Finds out about entries of which nothing is known, until as much was done as taking in `budget` rules: first `rules` are
+    /// brought up to date, then at least one entry is looked at. Returns the table with what was found, for this bridge and
+    /// no other version of it; `None` when nothing was, for this time or because nothing [`is_pending`](Self::is_pending).
+    #[must_use]
+    pub fn derive(&self, bridge: &BridgeView, rules: &mut Openings, budget: &mut u32) -> Option<Self> {
+        if !rules.follow(&bridge.program.tables, budget) {
+            return None;
+        }
         let is_pending = |entry: &Arc<SortEntry>| entry.state == SortState::Pending;
         let first = self.entries.iter().position(is_pending)?;
         let mut entries = self.entries.clone();
-        let (mut rules, mut listed) = (OpenRules::new(bridge), 0);
         for entry in entries[first..].iter_mut().filter(|entry| is_pending(entry)) {
             let mut left = ENTRY_BUDGET;
-            *entry = Arc::new(prove(&mut rules, entry, &mut left));
-            let cost = (rules.count - listed) * LIST_COST + (ENTRY_BUDGET - left) as usize + 1;
-            listed = rules.count;
-            *budget = budget.saturating_sub(u32::try_from(cost).unwrap_or(u32::MAX));
+            *entry = Arc::new(prove(bridge, rules, entry, &mut left));
+            *budget = budget.saturating_sub(WALK_COST + (ENTRY_BUDGET - left) / PROBES);
             if *budget == 0 {
                 break;
             }
