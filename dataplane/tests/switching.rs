@@ -34,6 +34,39 @@ fn an_address_that_moves_is_found_at_its_new_port() {
 }
 
 #[test]
+fn what_passed_many_times_does_not_hide_what_changed() {
+    let mut switch = TestSwitch::new(3);
+    let settled = |switch: &mut TestSwitch| {
+        switch.send(2, [udp(2, 1, 10)]);
+        (0..5).for_each(|_| switch.send(1, [udp(1, 2, 10), udp(4, 2, 10), udp(1, 2, 10)]));
+        switch.went_to();
+    };
+    settled(&mut switch);
+    switch.send(3, [udp(2, 9, 10)]);
+    switch.went_to();
+    switch.send(1, [udp(1, 2, 10)]);
+    assert_eq!(switch.went_to(), [3], "the destination moved");
+    settled(&mut switch);
+    // In one batch: the sender of the second frame is where the third one goes.
+    switch.send(1, [udp(1, 2, 10), udp(2, 9, 10), udp(1, 2, 10)]);
+    assert_eq!(switch.drops(), [("same_port", 1)].into());
+    settled(&mut switch);
+    assert_eq!(switch.fdb.flush(|entry| entry.mac[5] == 1), 1);
+    switch.send(1, [udp(1, 2, 10)]);
+    switch.went_to();
+    switch.send(2, [udp(2, 1, 10)]);
+    assert_eq!(switch.went_to(), [1], "what was forgotten is learned at once");
+    settled(&mut switch);
+    switch.fdb.flush(|entry| entry.mac[5] == 2);
+    switch.send(1, [udp(1, 2, 10)]);
+    assert_eq!(switch.went_to(), [2, 3], "the destination was forgotten");
+    settled(&mut switch);
+    switch.lose(2);
+    switch.send(1, [udp(1, 2, 10)]);
+    assert_eq!(switch.went_to(), [3], "the port is gone");
+}
+
+#[test]
 fn frames_to_a_neighbour_on_the_same_port_and_to_reserved_addresses_are_dropped_with_a_reason() {
     let mut switch = TestSwitch::new(2);
     let mut stp = udp(1, 2, 30);
@@ -190,7 +223,7 @@ fn a_packet_output_twice_to_one_port_is_sent_twice() {
 #[test]
 fn frames_are_looked_into_as_soon_as_something_depends_on_them() {
     let mut switch = TestSwitch::new(3);
-    let mut send = |switch: &mut TestSwitch, flows: &str| {
+    let send = |switch: &mut TestSwitch, flows: &str| {
         switch.set_flows(flows);
         // What is done with a port's frames is known from the second batch on.
         (0..3).for_each(|_| switch.send(1, [udp(1, 2, 1400), udp(1, 3, 10)]));

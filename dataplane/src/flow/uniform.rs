@@ -36,11 +36,14 @@ pub struct OpenRules {
     groups: HashMap<Mask, Group>,
 }
 
+/// Rules, highest priority first.
+type Chain = BTreeSet<(Reverse<u16>, RuleId)>;
+
 /// Rules that look at the same of the known bits.
 struct Group {
     shape: KeyShape,
-    /// By hash of these bits; highest priority first.
-    chains: HashMap<u64, BTreeSet<(Reverse<u16>, RuleId)>, BuildHasherDefault<Through>>,
+    /// By hash of these bits.
+    chains: HashMap<u64, Chain, BuildHasherDefault<Through>>,
 }
 
 impl OpenRules {

@@ -54,7 +54,7 @@ unsafe fn block<const N: usize>(from: *const u8, to: *mut u8) {
 pub(super) unsafe fn copy_any(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: every block below lies inside `len` bytes on both sides; the caller keeps the rest.
     unsafe {
-        if len > INLINE || len < 16 {
+        if !(16..=INLINE).contains(&len) {
             ptr::copy(from, to, len);
         } else if len > 64 {
             ends_any::<4>(from, to, len);

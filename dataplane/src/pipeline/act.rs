@@ -37,7 +37,7 @@ pub(super) struct Burst<'a> {
     /// Where they go.
     pub egress: &'a mut Egress,
     /// Room for NORMAL.
-    pub pairs: &'a mut normal::Pairs,
+    pub normal: &'a mut normal::Room,
     /// Where they really came in, when that was a port; `ingress` may be what rules believe.
     pub origin: Option<PortId>,
     /// Their keys as parsed, when rules look at more than the port.

@@ -4,11 +4,12 @@
 //! Trust: source addresses are invented by guests. Looking up and refreshing never lock. Learning takes a lock that
 //! nobody waits for: when it is taken, the next packet of that sender learns instead. When the table is full, an address is
 //! taken from the port that holds the most, so a guest that invents addresses pushes out its own.
-//! Neighbours: `normal` looks up and learns, control shows, flushes, ages (as in OVS's `fdb/*`).
+//! Neighbours: `normal` looks up and learns; `pairs` is what a worker remembers of that, by our stamps; control shows, flushes,
+//! ages (as in OVS's `fdb/*`).
 
 use std::num::NonZeroU64;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::flow::Mac;
 use crate::port::{MAX_PORTS, PortId};
@@ -30,7 +31,14 @@ impl FdbKey {
     #[inline(always)]
     #[must_use]
     pub const fn new(mac: u64, vlan: u16) -> Self {
-        Self(NonZeroU64::new(mac << 16 | (vlan as u64 & 0xfff) << 4 | 1).expect("a bit is set"))
+        Self::of_upper(mac << 16, vlan)
+    }
+
+    /// From the MAC in the upper 48 bits of a word; those below do not count.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_upper(mac: u64, vlan: u16) -> Self {
+        Self(NonZeroU64::new(mac & !0xffff | (vlan as u64 & 0xfff) << 4 | 1).expect("a bit is set"))
     }
 
     /// From a MAC.
@@ -44,6 +52,13 @@ impl FdbKey {
     #[must_use]
     pub const fn mac_bits(self) -> u64 {
         self.0.get() >> 16
+    }
+
+    /// The word itself.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0.get()
     }
 
     /// The VLAN id.
@@ -67,6 +82,9 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// Of no key.
+    pub const NONE: Self = Self { key: FdbKey::new(0, 0), hash: 0 };
+
     /// What is looked for.
     #[inline(always)]
     #[must_use]
@@ -88,9 +106,29 @@ struct Slot {
 #[repr(align(64))]
 struct Bucket([Slot; WAYS]);
 
+/// A port's stamp; another one, never used before by any port of any table, whenever an address leaves the port. On a line of
+/// its own: who looks at other ports' is not disturbed.
+#[repr(align(64))]
+struct Stamp(AtomicU32);
+
+/// The next stamp. That they are used again after 2^32 is known to those who keep them, for less than a second each.
+static NEXT_STAMP: AtomicU32 = AtomicU32::new(0);
+
+/// What a packet's source was to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// At its port, and seen there in this second already, or static: until an address leaves that port, or the second is over,
+    /// there is nothing to learn from it.
+    Settled,
+    /// Refreshed; or static at another port, and ignored. No address moved.
+    Other,
+    /// Learned, moved, or refused: addresses may have come, moved or gone.
+    News,
+}
+
 /// A 128-bit product, both halves folded into one.
 #[inline(always)]
-fn fold(left: u64, right: u64) -> u64 {
+pub(super) fn fold(left: u64, right: u64) -> u64 {
     let product = u128::from(left) * u128::from(right);
     (product >> 64) as u64 ^ product as u64
 }
@@ -112,6 +150,8 @@ struct Book {
     count: usize,
     per_port: Vec<u32>,
     cursor: usize,
+    /// Sweeps under way: nothing may be put past them.
+    sweeps: u32,
     stats: FdbStats,
 }
 
@@ -153,23 +193,27 @@ pub struct Fdb {
     limit: usize,
     seed: u64,
     factor: u64,
+    stamps: Box<[Stamp; MAX_PORTS]>,
     book: Mutex<Book>,
 }
 
 impl Fdb {
-    /// A table for at most `limit` addresses (64 bytes of memory for each two).
+    /// A table for at most `limit` addresses (64 bytes of memory for each two, and 64 KB).
     #[must_use]
     pub fn new(limit: usize) -> Self {
         use std::hash::{BuildHasher, RandomState};
         let random = RandomState::new();
-        // Half-full at the limit: two buckets that are both full are then rare.
+        // Half-full at the limit: the second bucket is then seldom looked at. Two at least, for there must be a second one.
         let buckets = (limit.max(WAYS) * 2 / WAYS).next_power_of_two();
+        let stamp = NEXT_STAMP.fetch_add(MAX_PORTS as u32, Ordering::Relaxed);
+        let book = Book { count: 0, per_port: vec![0; MAX_PORTS], cursor: 0, sweeps: 0, stats: FdbStats::default() };
         Self {
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),
             limit,
             seed: random.hash_one(0),
             factor: random.hash_one(1) | 1,
-            book: Mutex::new(Book { count: 0, per_port: vec![0; MAX_PORTS], cursor: 0, stats: FdbStats::default() }),
+            stamps: Box::new(std::array::from_fn(|port| Stamp(AtomicU32::new(stamp.wrapping_add(port as u32))))),
+            book: Mutex::new(book),
         }
     }
 
@@ -179,7 +223,7 @@ impl Fdb {
     pub fn resized(&self, limit: usize) -> Self {
         let new = Self::new(limit);
         let word = |word: &AtomicU64| word.load(Ordering::Acquire);
-        let mut used: Vec<_> = self.slots().map(|slot| (word(&slot.key), word(&slot.value))).collect();
+        let mut used: Vec<_> = self.sweep(|| self.slots().map(|slot| (word(&slot.key), word(&slot.value))).collect());
         used.retain(|&(key, _)| key != 0);
         used.sort_unstable_by_key(|&(_, value)| std::cmp::Reverse((value & STATIC, seen_of(value))));
         let mut book = new.book();
@@ -206,10 +250,11 @@ impl Fdb {
         probe
     }
 
-    /// The first or second of the two buckets where a key may lie.
+    /// The first or second of the two buckets where a key may lie: never the same.
     #[inline(always)]
     fn place(&self, probe: Probe, which: u32) -> usize {
-        (probe.hash >> (32 * which)) as u32 as usize & (self.buckets.len() - 1)
+        let other = if which == 0 { 0 } else { probe.hash >> 32 | 1 };
+        (probe.hash ^ other) as usize & (self.buckets.len() - 1)
     }
 
     #[inline(always)]
@@ -237,26 +282,44 @@ impl Fdb {
         self.find(probe).map(|(_, value)| port_of(value))
     }
 
-    /// A packet from this address came in at `port`: learns, moves or refreshes. Costs one probe when nothing changed; true
-    /// when something may have.
+    /// Another number whenever an address left `port`: as long as it is the same, whatever was found there still is.
     #[inline(always)]
-    pub fn learn(&self, probe: Probe, port: PortId, now_s: u32) -> bool {
-        let found = self.find(probe);
-        let is_news = found.is_none_or(|(_, old)| old != value(port, now_s));
-        if is_news {
-            self.learn_news(probe, found, port, now_s);
-        }
-        is_news
+    #[must_use]
+    pub fn stamp(&self, port: PortId) -> u32 {
+        self.stamps[usize::from(port.0) % MAX_PORTS].0.load(Ordering::Acquire)
     }
 
-    fn learn_news(&self, probe: Probe, found: Option<(&Slot, u64)>, port: PortId, now_s: u32) {
+    /// An address left `port`; to be called when it is gone.
+    fn stamp_anew(&self, port: PortId) {
+        let new = NEXT_STAMP.fetch_add(1, Ordering::Relaxed);
+        self.stamps[usize::from(port.0) % MAX_PORTS].0.store(new, Ordering::Release);
+    }
+
+    /// A packet from this address came in at `port`: learns, moves or refreshes. Costs one probe when nothing changed.
+    #[inline(always)]
+    pub fn learn(&self, probe: Probe, port: PortId, now_s: u32) -> Sighting {
+        match self.find(probe) {
+            Some((_, old)) if old == value(port, now_s) => Sighting::Settled,
+            found => self.learn_news(probe, found, port, now_s),
+        }
+    }
+
+    fn learn_news(&self, probe: Probe, found: Option<(&Slot, u64)>, port: PortId, now_s: u32) -> Sighting {
         match found {
-            Some((_, old)) if old & STATIC != 0 => {}
+            Some((_, old)) if old & STATIC != 0 && port_of(old) == port => Sighting::Settled,
+            Some((_, old)) if old & STATIC != 0 => Sighting::Other,
             // Once a second at most: the line stays shared between the workers.
             Some((slot, old)) if port_of(old) == port => {
-                let _ = slot.value.compare_exchange(old, value(port, now_s), Ordering::AcqRel, Ordering::Relaxed);
+                let new = value(port, now_s);
+                match slot.value.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed) {
+                    Ok(_) => Sighting::Other,
+                    Err(_) => Sighting::News,
+                }
             }
-            _ => self.learn_slowly(probe, port, now_s),
+            _ => {
+                self.learn_slowly(probe, port, now_s);
+                Sighting::News
+            }
         }
     }
 
@@ -279,13 +342,13 @@ impl Fdb {
                 book.per_port[usize::from(port_of(old).0)] -= 1;
                 book.per_port[usize::from(port.0)] += 1;
                 book.stats.moved += 1;
+                self.stamp_anew(port_of(old));
             }
             return true;
         }
-        let near = || [0, 1].into_iter().flat_map(|which| &self.buckets[self.place(probe, which)].0);
-        let slot = match near().find(|slot| slot.key.load(Ordering::Relaxed) == 0) {
+        let slot = match self.free_near(probe).or_else(|| self.make_room(book, probe)) {
             Some(free) => (book.count < self.limit || self.evict_anywhere(book, port)).then_some(free),
-            None => self.evict(book, near(), port),
+            None => self.evict(book, self.near(probe), port),
         };
         let Some(slot) = slot else {
             book.stats.refused += 1;
@@ -297,6 +360,33 @@ impl Fdb {
         book.per_port[usize::from(port.0)] += 1;
         book.stats.learned += 1;
         true
+    }
+
+    /// The slots of both buckets where a key may lie.
+    fn near(&self, probe: Probe) -> impl Iterator<Item = &Slot> {
+        [0, 1].into_iter().flat_map(move |which| &self.buckets[self.place(probe, which)].0)
+    }
+
+    fn free_near(&self, probe: Probe) -> Option<&Slot> {
+        self.near(probe).find(|slot| slot.key.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Both buckets are full: moves one of their entries to its other bucket. It is in both for a moment, so readers find it; one
+    /// that looked into the new one before and into the old one afterwards takes it for unknown once.
+    fn make_room(&self, book: &Book, probe: Probe) -> Option<&Slot> {
+        if book.sweeps > 0 {
+            return None;
+        }
+        self.near(probe).find(|slot| {
+            let key = NonZeroU64::new(slot.key.load(Ordering::Relaxed));
+            let Some((key, free)) = key.and_then(|key| Some((key, self.free_near(self.probe(FdbKey(key)))?))) else {
+                return false;
+            };
+            free.value.store(slot.value.load(Ordering::Acquire), Ordering::Release);
+            free.key.store(key.get(), Ordering::Release);
+            slot.key.store(0, Ordering::Release);
+            true
+        })
     }
 
     /// Frees the slot of the port that holds the most among `slots`, provided it holds more than `port` or is `port`.
@@ -323,9 +413,11 @@ impl Fdb {
     }
 
     fn remove(&self, book: &mut Book, slot: &Slot) {
+        let port = port_of(slot.value.load(Ordering::Relaxed));
         slot.key.store(0, Ordering::Release);
+        self.stamp_anew(port);
         book.count -= 1;
-        book.per_port[usize::from(port_of(slot.value.load(Ordering::Relaxed)).0)] -= 1;
+        book.per_port[usize::from(port.0)] -= 1;
     }
 
     fn book(&self) -> std::sync::MutexGuard<'_, Book> {
@@ -356,28 +448,38 @@ impl Fdb {
     }
 
     fn remove_where(&self, unwanted: impl Fn(&FdbEntry, u32) -> bool) -> usize {
-        let mut removed = 0;
-        // The lock is taken per bucket, so that learning goes on while a large table is swept.
-        for bucket in &self.buckets {
-            if bucket.0.iter().all(|slot| slot.key.load(Ordering::Relaxed) == 0) {
-                continue;
-            }
-            let mut book = self.book();
-            for slot in &bucket.0 {
-                let value = slot.value.load(Ordering::Relaxed);
-                if entry(slot, 0).is_some_and(|entry| unwanted(&entry, seen_of(value))) {
-                    self.remove(&mut book, slot);
-                    removed += 1;
+        self.sweep(|| {
+            let mut removed = 0;
+            // The lock is taken per bucket, so that learning goes on while a large table is swept.
+            for bucket in &self.buckets {
+                if bucket.0.iter().all(|slot| slot.key.load(Ordering::Relaxed) == 0) {
+                    continue;
+                }
+                let mut book = self.book();
+                for slot in &bucket.0 {
+                    let value = slot.value.load(Ordering::Relaxed);
+                    if entry(slot, 0).is_some_and(|entry| unwanted(&entry, seen_of(value))) {
+                        self.remove(&mut book, slot);
+                        removed += 1;
+                    }
                 }
             }
-        }
-        removed
+            removed
+        })
+    }
+
+    /// Goes through all of the table, in which no entry moves to another bucket meanwhile.
+    fn sweep<T>(&self, through: impl FnOnce() -> T) -> T {
+        self.book().sweeps += 1;
+        let result = through();
+        self.book().sweeps -= 1;
+        result
     }
 
     /// All entries, in no order.
     #[must_use]
     pub fn entries(&self, now_s: u32) -> Vec<FdbEntry> {
-        self.slots().filter_map(|slot| entry(slot, now_s)).collect()
+        self.sweep(|| self.slots().filter_map(|slot| entry(slot, now_s)).collect())
     }
 
     /// The entries at so many places from `from` on, in no order, and the place after them; none when that is the end.
@@ -490,14 +592,65 @@ mod tests {
     fn a_hundred_thousand_addresses_are_all_found() {
         let fdb = Fdb::new(131_072);
         (0..100_000).for_each(|mac| learn(&fdb, mac, A, 1));
-        let found = (0..100_000).filter(|&mac| fdb.lookup(fdb.probe(FdbKey::new(mac, 0))).is_some()).count();
-        assert!(found >= 99_500, "two full buckets are rare: {found}");
+        let found = |mac| fdb.lookup(fdb.probe(FdbKey::new(mac, 0))) == Some(A);
+        assert_eq!((0..100_000).filter(|&mac| !found(mac)).count(), 0);
+        assert_eq!((fdb.stats().current, fdb.stats().evicted, fdb.stats().refused), (100_000, 0, 0));
         let (mut entries, mut next) = (0, Some(0));
         while let Some(from) = next {
             let (part, rest) = fdb.part(from, 1000, 1);
             (entries, next) = (entries + part.len(), rest);
         }
-        assert_eq!(entries, found, "all parts are the whole");
+        assert_eq!(entries, 100_000, "all parts are the whole");
         assert_eq!(fdb.part(1 << 30, 1000, 1), (Vec::new(), None), "it was larger a moment ago");
+    }
+
+    #[test]
+    fn a_small_table_holds_what_it_is_allowed_to() {
+        for limit in [4, 5, 8] {
+            for _ in 0..200 {
+                let fdb = Fdb::new(limit);
+                (0..limit as u64).for_each(|mac| learn(&fdb, mac, A, 1));
+                assert_eq!(fdb.stats().evicted, 0, "{limit}");
+                (0..limit as u64).for_each(|mac| assert_eq!(fdb.lookup(fdb.probe(FdbKey::new(mac, 0))), Some(A)));
+            }
+        }
+    }
+
+    #[test]
+    fn entries_make_room_for_another_but_not_while_the_table_is_swept() {
+        for sweeps in [0, 1] {
+            let fdb = Fdb::new(16);
+            let place = |mac, which| fdb.place(fdb.probe(FdbKey::new(mac, 0)), which);
+            let full = [place(0, 0), place(0, 1)];
+            // Both buckets of address 0 are full of those that could lie elsewhere as well.
+            for bucket in full {
+                let fits = |&mac: &u64| place(mac, 0) == bucket && !full.contains(&place(mac, 1));
+                (1..).filter(fits).take(WAYS).for_each(|mac| learn(&fdb, mac, A, 1));
+            }
+            fdb.book().sweeps = sweeps;
+            learn(&fdb, 0, A, 1);
+            let is_found = |entry: &FdbEntry| fdb.lookup(fdb.probe(FdbKey::of(entry.mac, 0))) == Some(A);
+            let found = fdb.entries(1).iter().filter(|entry| is_found(entry)).count();
+            assert_eq!(found as u32, 9 - sweeps);
+            assert_eq!(fdb.stats().evicted, u64::from(sweeps), "it would have moved past the sweep");
+        }
+    }
+
+    #[test]
+    fn a_port_has_another_stamp_when_an_address_left_it_and_not_before() {
+        let fdb = Fdb::new(16);
+        let stamps = || (fdb.stamp(A), fdb.stamp(B));
+        let first = stamps();
+        learn(&fdb, 1, A, 1);
+        learn(&fdb, 1, A, 2);
+        assert!(fdb.add_static([0, 0, 0, 0, 0, 1], 0, A));
+        assert_eq!(stamps(), first);
+        assert!(fdb.add_static([0, 0, 0, 0, 0, 1], 0, B));
+        let moved = stamps();
+        assert!(moved.0 != first.0 && moved.1 == first.1, "it left A");
+        fdb.flush(|entry| entry.port == B);
+        assert!(stamps().1 != moved.1, "it left B");
+        let other = fdb.resized(16);
+        assert!(other.stamp(A) != fdb.stamp(A) && other.stamp(B) != fdb.stamp(B), "of another table");
     }
 }

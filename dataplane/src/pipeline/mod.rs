@@ -16,6 +16,7 @@ mod egress;
 mod fdb;
 mod live;
 mod normal;
+mod pairs;
 mod parse;
 mod path;
 mod punt;
@@ -62,7 +63,7 @@ pub struct Pipeline {
     lane: usize,
     classifier: Classifier,
     egress: Egress,
-    pairs: normal::Pairs,
+    normal: normal::Room,
     slow: Slow,
 }
 
@@ -71,7 +72,7 @@ impl Pipeline {
     #[must_use]
     pub fn new(lane: usize) -> Self {
         let (classifier, egress, slow) = (Classifier::default(), Egress::default(), Slow::default());
-        Self { lane, classifier, egress, pairs: [None; BATCH], slow }
+        Self { lane, classifier, egress, normal: normal::Room::default(), slow }
     }
 
     /// Sets the cache of a bridge and returns the one it had.
@@ -131,8 +132,8 @@ impl Pipeline {
         // In the common case the whole batch is decided at once, which a comparison without a branch per packet finds out.
         let verdict = verdict.or_else(|| Verdict::of_all(&verdicts[..count]));
         let (paths, keys, budget) = self.classifier.found(ingress.bridge);
-        let (egress, pairs, slow, origin) = (&mut self.egress, &mut self.pairs, &mut self.slow, Some(ingress.id));
-        let mut burst = Burst { context, bridge, ingress, batch, egress, pairs, origin, keys, budget, slow };
+        let (egress, normal, slow, origin) = (&mut self.egress, &mut self.normal, &mut self.slow, Some(ingress.id));
+        let mut burst = Burst { context, bridge, ingress, batch, egress, normal, origin, keys, budget, slow };
         if let Some(verdict) = verdict {
             decide(&mut burst, paths, verdict, 0..count, bytes);
         } else {
@@ -166,9 +167,9 @@ impl Pipeline {
         let Some(bridge) = snapshot.bridge(ingress.bridge) else { return };
         let context = self.context(snapshot, ingress);
         let (_, keys, _) = self.classifier.found(ingress.bridge);
-        let (egress, pairs, slow) = (&mut self.egress, &mut self.pairs, &mut self.slow);
+        let (egress, normal, slow) = (&mut self.egress, &mut self.normal, &mut self.slow);
         let (origin, budget) = (Some(ingress.id).filter(|&id| id != NOWHERE), classify::WALK_BUDGET);
-        let mut burst = Burst { context, bridge, ingress, batch, egress, pairs, origin, keys, budget, slow };
+        let mut burst = Burst { context, bridge, ingress, batch, egress, normal, origin, keys, budget, slow };
         live::inject(&mut burst, packet);
         self.egress.flush(context, batch);
         self.egress.take_shared(1);

@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::act::{Burst, each};
-use super::fdb::{FdbKey, Probe};
+use super::fdb::{Fdb, FdbKey, Probe, Sighting};
+use super::pairs::{Pair, PairCache, Since};
 use super::rewrite;
 use super::snapshot::{Form, NOWHERE};
 use crate::flow::Action;
@@ -19,7 +20,9 @@ const RESERVED: u64 = 0x0180_c200_0000;
 /// The addresses and the tag of a frame.
 #[derive(Clone, Copy)]
 struct Addresses {
+    /// In the upper 48 bits; what is below means nothing.
     dst: u64,
+    /// The same.
     src: u64,
     /// The outermost tag's id; `None` without a tag.
     tag: Option<u16>,
@@ -47,22 +50,46 @@ fn addresses(packet: &Packet) -> Option<Addresses> {
 #[inline(always)]
 fn addresses_in(start: &Start) -> Addresses {
     let word = u128::from_be_bytes(*start);
-    let tag = match (word >> 16) as u16 {
-        0x8100 | 0x88a8 => Some(word as u16 & 0x0fff),
+    let (first, second) = ((word >> 64) as u64, word as u64);
+    let tag = match (second >> 16) as u16 {
+        0x8100 | 0x88a8 => Some(second as u16 & 0x0fff),
         _ => None,
     };
-    Addresses { dst: (word >> 80) as u64, src: (word >> 32) as u64 & 0xffff_ffff_ffff, tag }
+    Addresses { dst: first, src: first << 48 | second >> 16, tag }
 }
 
-/// Source and destination of a packet, to be looked up.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pair {
-    dst: Probe,
-    src: Probe,
+/// What a worker keeps for [`forward`]: what it remembers, and what it knows of the packets of a batch between two passes.
+pub(super) struct Room {
+    known: PairCache,
+    /// This batch asks it and tells it.
+    asks: bool,
+    pairs: [Pair; BATCH],
+    /// Destination and source, of pairs that are not remembered.
+    probes: [(Probe, Probe); BATCH],
+    /// Where to; [`NOWHERE`] when it is to be flooded.
+    targets: [PortId; BATCH],
 }
 
-/// What [`forward`] knows of the packets of a batch between its two passes.
-pub(super) type Pairs = [Option<Pair>; BATCH];
+impl Default for Room {
+    fn default() -> Self {
+        let none = (Probe::NONE, Probe::NONE);
+        Self {
+            known: PairCache::default(),
+            asks: false,
+            pairs: [Pair::NONE; BATCH],
+            probes: [none; BATCH],
+            targets: [NOWHERE; BATCH],
+        }
+    }
+}
+
+/// Where packets come in that are learned from.
+#[derive(Clone, Copy)]
+struct Here {
+    port: PortId,
+    now_s: u32,
+    since: Since,
+}
 
 /// Forwards the packets in `alive`. `last`: no action follows, so a packet may be left in the form in which it went out.
 ///
@@ -70,47 +97,44 @@ pub(super) type Pairs = [Option<Pair>; BATCH];
 /// through the same port are sent together.
 pub(super) fn forward(burst: &mut Burst, alive: u32, ids: &Range<usize>, last: bool) {
     let starts = find_runs(burst.batch.packets(), alive, ids);
-    find_pairs(burst, starts, alive, ids);
-    let now_s = (burst.context.now_ms / 1000) as u32;
-    let learns = burst.ingress.id != NOWHERE;
-    // Where the run before went, as long as nothing was learned.
-    let mut known: Option<(FdbKey, Option<PortId>)> = None;
-    // Packets that wait to be sent to one port.
-    let mut waiting: Option<(PortId, Range<usize>)> = None;
-    for first in each(starts, ids) {
-        let Some(pair) = burst.pairs[first] else { continue };
-        if learns && !is_group(pair.src.key().mac_bits()) && burst.bridge.fdb.learn(pair.src, burst.ingress.id, now_s) {
-            known = None;
+    burst.normal.asks = burst.normal.known.is_worth_asking();
+    let admitted = find_pairs(burst, starts, alive, ids);
+    find_targets(burst, admitted, ids);
+    let ends = !alive | starts & !admitted;
+    let mut left = admitted;
+    while left != 0 {
+        let first = left.trailing_zeros() as usize;
+        let target = burst.normal.targets[first];
+        // With the runs behind it that go to the same port.
+        let most = run_from(first, ends, ids.end).end;
+        let mut end = first;
+        while left != 0 && end < most && burst.normal.targets[end] == target {
+            left &= left - 1;
+            end = (left.trailing_zeros() as usize).min(most);
         }
-        let target = match known {
-            Some((key, target)) if key == pair.dst.key() => target,
-            _ => find(burst, pair.dst),
-        };
-        known = Some((pair.dst.key(), target));
-        let run = run_from(first, starts | !alive, ids.end);
-        if let (Some(port), Some((before, all))) = (target, &mut waiting)
-            && port == *before
-            && all.end == first
-        {
-            all.end = run.end;
-            continue;
-        }
-        // In the order in which they came.
-        send(burst, waiting.take());
-        match target {
-            Some(port) if burst.bridge.ports.is_mute(port) => {
-                run.for_each(|id| burst.egress.note_drop(id, DropReason::PortConfig));
-            }
-            Some(port) if burst.bridge.ports.plain && port != burst.ingress.id => waiting = Some((port, run)),
-            _ => run.for_each(|id| deliver(burst, id, pair.dst.key().vlan(), target, last)),
-        }
+        forward_to(burst, target, first..end, starts, last);
     }
-    send(burst, waiting);
 }
 
-fn send(burst: &mut Burst, waiting: Option<(PortId, Range<usize>)>) {
-    if let Some((port, ids)) = waiting {
-        burst.egress.output_range(burst.context, burst.batch, ids, port);
+/// Forwards neighbours to the port behind which their destinations are; `starts` begin runs with the same addresses.
+#[inline(always)]
+fn forward_to(burst: &mut Burst, target: PortId, ids: Range<usize>, starts: u32, last: bool) {
+    // The port may have left the bridge since its addresses were learned.
+    let entry = burst.context.snapshot.port(target).filter(|entry| entry.bridge == burst.ingress.bridge);
+    match entry.map(|entry| entry.id) {
+        Some(port) if burst.bridge.ports.is_mute(port) => {
+            ids.for_each(|id| burst.egress.note_drop(id, DropReason::PortConfig));
+        }
+        Some(port) if burst.bridge.ports.plain && port != burst.ingress.id => {
+            burst.egress.output_range(burst.context, burst.batch, ids, port);
+        }
+        target => {
+            let mut first = ids.start;
+            for id in ids {
+                first = if starts & 1 << id != 0 { id } else { first };
+                deliver(burst, id, burst.normal.pairs[first].dst.vlan(), target, last);
+            }
+        }
     }
 }
 
@@ -134,24 +158,86 @@ fn run_from(first: usize, breaks: u32, end: usize) -> Range<usize> {
     first..(first + 1 + behind.trailing_zeros() as usize).min(end)
 }
 
-/// Works out where to look for the addresses of each run, all before the first is looked up: their entries are on the way
-/// then.
+/// The addresses of each run, as a bit for each run that may be forwarded: what is remembered of them is on its way then.
 #[inline(always)]
-fn find_pairs(burst: &mut Burst, starts: u32, alive: u32, ids: &Range<usize>) {
-    let mut before: Option<Pair> = None;
+fn find_pairs(burst: &mut Burst, starts: u32, alive: u32, ids: &Range<usize>) -> u32 {
+    let (mut admitted, asks) = (starts, burst.normal.asks);
     for first in each(starts, ids) {
-        let fdb = &burst.bridge.fdb;
-        let pair = match admit(burst, first) {
-            Ok((dst, src)) => Some(match before {
-                Some(before) if before.dst.key() == dst => Pair { src: fdb.probe(src), ..before },
-                _ => Pair { dst: fdb.probe(dst), src: fdb.probe(src) },
-            }),
+        match admit(burst, first) {
+            Ok((dst, src)) if asks => burst.normal.pairs[first] = burst.normal.known.pair(dst, src),
+            Ok((dst, src)) => burst.normal.pairs[first] = Pair::unasked(dst, src),
             Err(refused) => {
+                admitted &= !(1 << first);
                 run_from(first, starts | !alive, ids.end).for_each(|id| burst.egress.note_drop(id, refused));
-                None
             }
+        }
+    }
+    admitted
+}
+
+/// Learns sources and finds destinations, in the order in which the packets came.
+#[inline(always)]
+fn find_targets(burst: &mut Burst, wanted: u32, ids: &Range<usize>) {
+    let (fdb, port) = (&*burst.bridge.fdb, burst.ingress.id);
+    let now_s = (burst.context.now_ms / 1000) as u32;
+    let here = (port != NOWHERE).then(|| Here { port, now_s, since: Since::new(fdb, port, now_s) });
+    let unknown = burst.normal.recall(fdb, here, wanted, ids);
+    if unknown != 0 {
+        burst.normal.look_up(fdb, here, wanted, unknown, ids);
+    }
+}
+
+impl Room {
+    /// Finds the targets of what is remembered; a bit for each that is not.
+    #[inline(always)]
+    fn recall(&mut self, fdb: &Fdb, here: Option<Here>, wanted: u32, ids: &Range<usize>) -> u32 {
+        let Some(here) = here.filter(|_| self.asks) else { return wanted };
+        let mut unknown = 0;
+        for id in each(wanted, ids) {
+            let target = self.known.recall(fdb, &self.pairs[id], here.since);
+            unknown |= u32::from(target.is_none()) << id;
+            self.targets[id] = target.unwrap_or(NOWHERE);
+        }
+        self.known.asked(wanted.count_ones(), unknown.count_ones());
+        unknown
+    }
+
+    /// Finds the targets of those that are `unknown`, and of all behind one that changed the table.
+    fn look_up(&mut self, fdb: &Fdb, here: Option<Here>, wanted: u32, mut unknown: u32, ids: &Range<usize>) {
+        self.fetch(fdb, unknown, ids);
+        let mut fetched = unknown;
+        while unknown != 0 {
+            let id = unknown.trailing_zeros() as usize;
+            unknown &= unknown - 1;
+            if self.look_up_one(fdb, here, id) == Sighting::News {
+                unknown = wanted & !1 << id;
+                self.fetch(fdb, unknown & !fetched, ids);
+                fetched |= unknown;
+            }
+        }
+    }
+
+    /// Works out where the table has these, all before the first is looked up: their entries are on the way then.
+    #[inline(always)]
+    fn fetch(&mut self, fdb: &Fdb, unknown: u32, ids: &Range<usize>) {
+        for id in each(unknown, ids) {
+            self.probes[id] = (fdb.probe(self.pairs[id].dst), fdb.probe(self.pairs[id].src));
+        }
+    }
+
+    #[inline(always)]
+    fn look_up_one(&mut self, fdb: &Fdb, here: Option<Here>, id: usize) -> Sighting {
+        let (dst, src) = self.probes[id];
+        let sighting = match here {
+            Some(here) if !is_group(src.key().mac_bits()) => fdb.learn(src, here.port, here.now_s),
+            _ => Sighting::Other,
         };
-        (before, burst.pairs[first]) = (pair, pair);
+        let target = if is_group(dst.key().mac_bits()) { None } else { fdb.lookup(dst) };
+        self.targets[id] = target.unwrap_or(NOWHERE);
+        if let (true, Sighting::Settled, Some(here), Some(port)) = (self.asks, sighting, here, target) {
+            self.known.note(fdb, &self.pairs[id], here.since, port);
+        }
+        sighting
     }
 }
 
@@ -160,23 +246,12 @@ fn find_pairs(burst: &mut Burst, starts: u32, alive: u32, ids: &Range<usize>) {
 fn admit(burst: &Burst, id: usize) -> Result<(FdbKey, FdbKey), DropReason> {
     // Receivers drop what is shorter than two addresses and a type.
     let Addresses { dst, src, tag } = addresses(&burst.batch.packets()[id]).ok_or(DropReason::RuleDrop)?;
-    if dst & !0xf == RESERVED {
+    if dst >> 20 == RESERVED >> 4 {
         return Err(DropReason::Reserved);
     }
     let vlan = if burst.bridge.ports.plain { Some(tag.unwrap_or(0)) } else { burst.ingress.vlan.ingress(tag) };
     let vlan = vlan.ok_or(DropReason::VlanNotAllowed)?;
-    Ok((FdbKey::new(dst, vlan), FdbKey::new(src, vlan)))
-}
-
-/// The port behind which the destination is; `None` when it is to be flooded.
-#[inline(always)]
-fn find(burst: &Burst, dst: Probe) -> Option<PortId> {
-    if is_group(dst.key().mac_bits()) {
-        return None;
-    }
-    let port = burst.bridge.fdb.lookup(dst)?;
-    // The port may have left the bridge since its addresses were learned.
-    burst.context.snapshot.port(port).filter(|entry| entry.bridge == burst.ingress.bridge).map(|_| port)
+    Ok((FdbKey::of_upper(dst, vlan), FdbKey::of_upper(src, vlan)))
 }
 
 #[inline(always)]
