@@ -176,7 +176,7 @@ fn senders_wait_for_a_nic_whose_ring_is_full_and_not_for_a_dead_one() {
     assert!((sent[0] as f64 / sent[1] as f64 - 3.0).abs() < 0.6, "{sent:?}: by weight");
     // Others are not concerned; one that was quiet for so long is not looked at in each pass.
     switch.offer(4, vec![udp(4, 1, 10); BATCH]);
-    (0..8).for_each(|_| _ = switch.poll_once());
+    (0..64).for_each(|_| _ = switch.poll_once());
     assert_eq!(switch.received(1).len(), BATCH);
     // Nothing is sent any more: at some time its senders go on, for they may have more to say to others.
     while switch.drops().is_empty() {
