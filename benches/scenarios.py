@@ -90,11 +90,11 @@ def acl(bench):
 
 
 def by_rules(bench, rules):
-    """From one flow to a million; for the million, the operator has enlarged the cache."""
+    """From one flow to a million, in each direction; for the million, the operator has enlarged the cache."""
     for turn in bench.alternate(Setup(rules=rules), rounds=2):
         for flows in (1, 1000, 100_000):
             many_flows(turn, flows, "src-ip,src-port")
-    for turn in bench.alternate(Setup(rules=rules, flow_cache=1 << 20), rounds=2):
+    for turn in bench.alternate(Setup(rules=rules, flow_cache=1 << 21), rounds=2):
         many_flows(turn, 1_000_000, "src-ip,src-port")
 
 

@@ -132,7 +132,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "cache-entries",
         Scope::Workers,
-        Expect::Number(1024, 1 << 20),
+        Expect::Number(1024, 4 << 20),
         "131072",
         "flows that a worker's cache holds",
     ),

@@ -13,7 +13,7 @@ use crate::sys::cpu::{equal_halves, prefetch};
 /// Entries when nothing else is said.
 pub const DEFAULT_ENTRIES: usize = 128 * 1024;
 /// Most entries there can be.
-pub const MAX_ENTRIES: usize = 1024 * 1024;
+pub const MAX_ENTRIES: usize = 4 * 1024 * 1024;
 
 /// Entries of a bucket: their marks fill one cache line.
 const WAYS: usize = 8;
