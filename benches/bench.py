@@ -4,11 +4,12 @@ import contextlib
 import json
 import time
 
+import floor
 import host
 from generators import GENERATORS, Rspktgen
 from host import Failed
 from scenarios import SCENARIOS
-from switches import SWITCHES, Place
+from switches import OURS, SWITCHES, Place
 
 
 class Bench:
@@ -144,6 +145,8 @@ class Turn:
                     if load not in self.warm:
                         Rspktgen(self.bench.place).warm_up(switch, load)
                         self.warm.add(load)
+                    if self.bench.options.floor and switch.name == OURS and floor.plays(load):
+                        return floor.beside(switch, load, lambda: generator.measure(switch, load))
                     return generator.measure(switch, load)
 
                 self.figure(case, measure, generator.name, load.size)

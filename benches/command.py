@@ -42,21 +42,11 @@ def parse(about, scenarios, rounds, minutes):
     add("--generator-cpu", type=int, default=0)
     add("--ovs-prefix", default="", metavar="PATH", help="another Open vSwitch, installed there, instead of Debian's")
     add("--no-hugepages", dest="hugepages", action="store_false", help="OVS and testpmd do without, too")
-    add("--no-floor", dest="floor", action="store_false", help="do not measure the bare copy loop")
+    add("--no-floor", dest="floor", action="store_false", help="do not measure the bare copy loop beside ringswitch")
     add("--json", metavar="FILE", help="results (target/bench/NAME.json)")
     add("--plots", action="store_true", help="docs/bench/SCENARIO.svg")
     add("--update-docs", action="store_true", help="paste the tables into docs/benchmarks.md")
     return parser.parse_args()
-
-
-def floor(bench):
-    """Cycles per frame of two threads, two rings and one copy, by frame length: with guests that leave their frames alone, and
-    with guests that write and read them."""
-    try:
-        for fact, option in (("floor", []), ("floor_touched", ["--touch"])):
-            bench.facts[fact] = bench.place.part("floor", 60, *option)
-    except host.Failed as error:
-        print(f"floor: {error}")
 
 
 def main(name, about, scenarios, rounds, minutes):
@@ -71,8 +61,6 @@ def main(name, about, scenarios, rounds, minutes):
     def measure():
         bench = Bench(options, path)
         bench.ask_versions()
-        if options.floor:
-            floor(bench)
         try:
             bench.run_all()
         finally:

@@ -180,6 +180,14 @@ class Program:
                 self.child.kill()
                 self.child.wait()
 
+    @contextlib.contextmanager
+    def paused(self):
+        self.child.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.child.send_signal(signal.SIGCONT)
+
     def cpu_seconds(self):
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS

@@ -4,8 +4,8 @@ from statistics import median
 
 import host
 from scenarios import SCENARIOS
+from switches import OURS
 
-OURS = "ringswitch"
 DOCUMENT = host.ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 NAMES = {
@@ -42,6 +42,11 @@ class Row:
         found = [values[name] for values in self.samples.get(switch, []) if name in values]
         return median(found) if found else None
 
+    def floors(self, switch, name):
+        """Multiple of the floor that was measured beside it."""
+        found = [values[name] / values["floor"] for values in self.samples.get(switch, []) if "floor" in values]
+        return median(found) if found else None
+
     def spread(self, switch, name):
         found = [values[name] for values in self.samples.get(switch, []) if name in values]
         return (min(found), max(found)) if found else None
@@ -56,20 +61,19 @@ def rows(cells, scenario):
     return list(found.values())
 
 
-def table(cells, scenario, switches, facts):
+def table(cells, scenario, switches):
     """A scenario as a Markdown table: what is compared, a column for each switch, the ratios, and the rest in a column for
     each figure. The reasons for gaps are below."""
     about = SCENARIOS[scenario]
-    floors = facts.get(about.floor, {})
     listed = rows(cells, scenario)
     switches = [name for name in switches if any(name in row.samples or name in row.why for row in listed)]
     if not listed:
         return ""
     first, *more = about.columns
     others = [name for name in switches if name != OURS] if OURS in switches else []
-    with_floor = first == "cycles" and OURS in switches and any(row.size in floors for row in listed)
+    with_floor = any(row.value(OURS, "floor") for row in listed)
     heads = [f"{name}, {NAMES[first]}" for name in switches] + [f"{OURS} : {name}" for name in others]
-    heads += [f"{OURS} : floor"] if with_floor else []
+    heads += ["floor, cycles/frame", f"{OURS} : floor"] if with_floor else []
     heads += [f"{NAMES[name]} ({' / '.join(switches)})" for name in more]
     notes = {}
     lines = [["case", "generator", *heads]]
@@ -77,7 +81,7 @@ def table(cells, scenario, switches, facts):
         line = [row.case, row.generator or "-"]
         line += [shown(row, switch, first, notes) for switch in switches]
         line += [ratio(row.value(OURS, first), row.value(other, first)) for other in others]
-        line += [ratio(row.value(OURS, first), floors.get(row.size))] if with_floor else []
+        line += [shown(row, OURS, "floor", {}), ratio(row.floors(OURS, first), 1)] if with_floor else []
         line += [" / ".join(shown(row, switch, name, {}) for switch in switches) for name in more]
         lines.append(line)
     below = "".join(f"\n[{mark}] {why}  " for why, mark in notes.items())
@@ -110,15 +114,10 @@ def markdown(lines):
 
 def header(facts):
     versions = "".join(f"- {name}: {version}\n" for name, version in facts["versions"].items())
-    floors = "".join(
-        f"- floor, cycles per frame{how}: " + "  ".join(f"{size} B {cycles:.0f}" for size, cycles in facts[fact].items()) + "\n"
-        for fact, how in (("floor", ""), ("floor_touched", ", frames written and read by the guests"))
-        if facts.get(fact)
-    )
     return (
         f"{facts['date']}, commit {facts['commit']}; {facts['cpu']}{', virtual' if facts['virtual'] else ''}; "
         f"{facts['memory_gib']} GiB, {facts['free_hugepages']} free hugepages; Linux {facts['kernel']}; "
-        f"load before {facts['load_before']}\n\n{versions}{floors}"
+        f"load before {facts['load_before']}\n\n{versions}"
     )
 
 
@@ -127,7 +126,7 @@ def document(bench, scenarios, plots=()):
     cells = list(bench.cells.values())
     tables = []
     for name in scenarios:
-        text = table(cells, name, bench.options.switches, bench.facts)
+        text = table(cells, name, bench.options.switches)
         tables.append(text + (f"\n![{name}](bench/{name}.svg)\n" if name in plots else ""))
     return header(bench.facts) + "\n" + "\n".join(text for text in tables if text)
 

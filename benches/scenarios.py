@@ -397,7 +397,6 @@ def nic(bench):
 class Scenario:
     run: object
     columns: tuple = THROUGHPUT
-    floor: str = "floor"  # what it is a multiple of
 
     @property
     def about(self):
@@ -407,7 +406,7 @@ class Scenario:
 SCENARIOS = {
     "small": Scenario(small),
     "sizes": Scenario(sizes),
-    "touched": Scenario(touched, floor="floor_touched"),
+    "touched": Scenario(touched),
     "mrg": Scenario(mrg),
     "macs": Scenario(macs),
     "tuples": Scenario(tuples),

@@ -72,6 +72,9 @@ class Place:
         return json.loads(run([built[-1], "--json", "--cpus", cpus, *options], timeout))
 
 
+OURS = "ringswitch"
+
+
 class Switch:
     name = ""
     program = None
@@ -112,7 +115,7 @@ class Switch:
 
 
 class Ringswitch(Switch):
-    name = "ringswitch"
+    name = OURS
 
     def version(self):
         return run([self.place.programs / "ringswitchd", "--version"]).strip()

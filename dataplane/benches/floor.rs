@@ -2,17 +2,18 @@
 //! beat on this machine.
 //!
 //! One thread plays both guests: it offers frames in one ring and empty buffers in the other, and takes back what was used.
-//! Like `rspktgen` it touches descriptors only, never the frames, which so stay in the mover's cache. With `--touch`, as with
-//! rspktgen's, it writes every frame before it offers it and reads every frame that it got, as guests do: the bytes then move
-//! from cache to cache. It does so a batch at a time, so that the mover always finds whole batches and its cycles are those of
-//! moving, not of waiting for the guest's next word.
+//! With `--both-ways` the guests have a second pair of rings in the other direction, and so twice the frames that want to stay
+//! in the caches. Like `rspktgen`, whose layout of memory it has, it touches descriptors only, never the frames, which so stay
+//! in the mover's cache. With `--touch`, as with rspktgen's, it writes every frame before it offers it and reads every frame
+//! that it got, as guests do: the bytes then move from cache to cache. It does so a batch at a time, so that the mover always
+//! finds whole batches and its cycles are those of moving, not of waiting for the guest's next word.
 //!
 //! The other thread moves: it takes up to 32 offered frames, copies each once with the 12 bytes of virtio header before it, and
 //! marks both descriptors as used (virtio 1.2, 2.8). No feature but the packed ring, no chains, no notifications, no check but
 //! of addresses, no header parsed, no lookup, no rule, no counter.
 //!
-//! `cargo bench -p ringswitch-dataplane --bench floor [-- --cpus GUESTS,MOVER] [--touch] [--json]` prints the mover's cycles
-//! per frame in passes that found some, medians of several runs.
+//! `cargo bench -p ringswitch-dataplane --bench floor [-- --cpus GUESTS,MOVER] [--size BYTES] [--both-ways] [--touch] [--json]`
+//! prints the mover's cycles per frame in passes that found some, medians of several runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +29,11 @@ const BATCH: usize = 32;
 /// Bytes of a descriptor: address, then length with the flag on top.
 const SLOT: usize = 16;
 const RING: usize = SLOTS * SLOT;
-const BUFFERS: u64 = 1 << 20;
-const BUFFER: u64 = 10_240;
+/// Where the buffers begin, behind all rings.
+const BUFFERS: u64 = 1 << 16;
+/// Room for a frame in a buffer, unless frames are longer.
+const ROOM: u32 = 1536;
+const LINE: u32 = 64;
 /// virtio_net_hdr with num_buffers, before each frame.
 const HEADER: u32 = 12;
 const RUNS: usize = 5;
@@ -87,6 +91,7 @@ enum Touch {
 struct Guest {
     ring: Area,
     buffers: Area,
+    stride: u64,
     at: Place,
     word: u64,
     touch: Touch,
@@ -97,14 +102,15 @@ impl Guest {
     /// Offers all descriptors for the first time.
     fn new(memory: &GuestMemory, number: u64, size: u32, touch: Touch) -> Self {
         let ring = ring(memory, number);
-        let start = BUFFERS + number * SLOTS as u64 * BUFFER;
-        let buffers = memory.area(start, SLOTS * BUFFER as usize, SLOT).expect("in memory");
+        let stride = stride(size);
+        let start = BUFFERS + number * SLOTS as u64 * stride;
+        let buffers = memory.area(start, SLOTS * stride as usize, SLOT).expect("in memory");
         let word = u64::from(size + HEADER);
         for slot in 0..SLOTS {
-            ring.store_u64(slot * SLOT, start + slot as u64 * BUFFER, Ordering::Relaxed);
+            ring.store_u64(slot * SLOT, start + slot as u64 * stride, Ordering::Relaxed);
             ring.store_u64(slot * SLOT + 8, word | Place::START.available(), Ordering::Release);
         }
-        Self { ring, buffers, at: Place::START, word, touch, frame: vec![7; (size + HEADER) as usize] }
+        Self { ring, buffers, stride, at: Place::START, word, touch, frame: vec![7; (size + HEADER) as usize] }
     }
 
     fn is_used(&self, at: Place) -> bool {
@@ -119,7 +125,7 @@ impl Guest {
         }
         let first = self.at;
         for slot in first.slot..first.slot + BATCH {
-            let frame = slot * BUFFER as usize;
+            let frame = slot * self.stride as usize;
             match self.touch {
                 Touch::Never => {}
                 Touch::Write => self.buffers.write_bytes(frame, &self.frame),
@@ -138,6 +144,13 @@ impl Guest {
 /// The guests' ring with this number.
 fn ring(memory: &GuestMemory, number: u64) -> Area {
     memory.area(number * 2 * RING as u64, RING, SLOT).expect("in memory")
+}
+
+/// From one buffer to the next: an odd number of cache lines, so that equal parts of all buffers do not fall into the same few
+/// sets of the caches.
+fn stride(size: u32) -> u64 {
+    let lines = (size.max(ROOM) + HEADER).div_ceil(LINE);
+    u64::from((lines | 1) * LINE)
 }
 
 /// The mover's side of a ring.
@@ -186,34 +199,48 @@ fn move_batch(tx: &mut Ring, rx: &mut Ring, lookup: &mut Lookup) -> usize {
     count
 }
 
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Case {
+    both_ways: bool,
+    touch: bool,
+    guests_cpu: usize,
+    mover_cpu: usize,
+}
+
 /// Cycles per frame that the mover spent on batches that were there.
-fn run(size: u32, touch: bool, (guests_cpu, mover_cpu): (usize, usize)) -> f64 {
-    let bytes = BUFFERS + 2 * SLOTS as u64 * BUFFER;
+fn run(size: u32, case: Case) -> f64 {
+    let directions = if case.both_ways { 2 } else { 1 };
+    let bytes = (BUFFERS + 2 * directions * SLOTS as u64 * stride(size)).next_multiple_of(4096);
     let mapping = Arc::new(Mapping::memfd(c"floor", bytes).expect("memory"));
     let memory = Arc::new(GuestMemory::new(vec![Region::of_own(mapping, 0)]).expect("one region"));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            pin_to_cpu(guests_cpu).expect("the guests' CPU");
-            let mut tx = Guest::new(&memory, 0, size, if touch { Touch::Write } else { Touch::Never });
-            let mut rx = Guest::new(&memory, 1, size, if touch { Touch::Read } else { Touch::Never });
+            pin_to_cpu(case.guests_cpu).expect("the guests' CPU");
+            let touch = |how| if case.touch { how } else { Touch::Never };
+            let guest = |number, how| Guest::new(&memory, number, size, touch(how));
+            let mut guests: Vec<Guest> =
+                (0..directions).flat_map(|d| [guest(2 * d + 1, Touch::Read), guest(2 * d, Touch::Write)]).collect();
             while !stop.load(Ordering::Relaxed) {
-                rx.turn();
-                tx.turn();
+                guests.iter_mut().for_each(Guest::turn);
             }
         });
         let mover = scope.spawn(|| {
-            pin_to_cpu(mover_cpu).expect("the mover's CPU");
-            let [mut tx, mut rx] = [0, 1].map(|number| Ring { ring: ring(&memory, number), at: Place::START });
+            pin_to_cpu(case.mover_cpu).expect("the mover's CPU");
+            let ring = |number| Ring { ring: ring(&memory, number), at: Place::START };
+            let mut ways: Vec<(Ring, Ring)> = (0..directions).map(|d| (ring(2 * d), ring(2 * d + 1))).collect();
             let mut lookup = Lookup::new(Arc::clone(&memory));
             let (mut busy, mut frames) = (0, 0);
             while !stop.load(Ordering::Relaxed) {
-                let start = cycles();
-                let moved = move_batch(&mut tx, &mut rx, &mut lookup);
-                let spent = cycles() - start;
-                if moved > 0 && spent < STOLEN {
-                    busy += spent;
-                    frames += moved;
+                for (tx, rx) in &mut ways {
+                    let start = cycles();
+                    let moved = move_batch(tx, rx, &mut lookup);
+                    let spent = cycles() - start;
+                    if moved > 0 && spent < STOLEN {
+                        busy += spent;
+                        frames += moved;
+                    }
                 }
             }
             busy as f64 / frames.max(1) as f64
@@ -225,25 +252,30 @@ fn run(size: u32, touch: bool, (guests_cpu, mover_cpu): (usize, usize)) -> f64 {
     })
 }
 
-fn median(size: u32, touch: bool, cpus: (usize, usize)) -> f64 {
-    let mut runs: Vec<f64> = (0..RUNS).map(|_| run(size, touch, cpus)).collect();
+fn median(size: u32, case: Case) -> f64 {
+    let mut runs: Vec<f64> = (0..RUNS).map(|_| run(size, case)).collect();
     runs.sort_by(f64::total_cmp);
     runs[RUNS / 2]
 }
 
 fn main() {
     let words: Vec<String> = std::env::args().collect();
+    let has = |option| words.iter().any(|word| word == option);
+    let given = |option| words.iter().position(|word| word == option).and_then(|at| words.get(at + 1));
     let allowed = allowed_cpus();
-    let given = words.iter().position(|word| word == "--cpus").and_then(|at| words.get(at + 1)?.split_once(','));
-    let cpus = match given {
+    let (guests_cpu, mover_cpu) = match given("--cpus").and_then(|cpus| cpus.split_once(',')) {
         Some((guests, mover)) => (guests.parse().expect("a CPU"), mover.parse().expect("a CPU")),
         None => (allowed[0], *allowed.last().expect("one CPU")),
     };
-    assert_ne!(cpus.0, cpus.1, "two threads that poll need two CPUs");
-    let touch = words.iter().any(|word| word == "--touch");
-    let figures = SIZES.map(|size| (size, median(size, touch, cpus)));
-    if words.iter().any(|word| word == "--json") {
-        let fields = figures.map(|(size, cycles)| format!("\"{size}\": {cycles:.1}"));
+    assert_ne!(guests_cpu, mover_cpu, "two threads that poll need two CPUs");
+    let case = Case { both_ways: has("--both-ways"), touch: has("--touch"), guests_cpu, mover_cpu };
+    let sizes = match given("--size") {
+        Some(size) => vec![size.parse().expect("bytes")],
+        None => SIZES.to_vec(),
+    };
+    let figures: Vec<(u32, f64)> = sizes.into_iter().map(|size| (size, median(size, case))).collect();
+    if has("--json") {
+        let fields: Vec<String> = figures.iter().map(|(size, cycles)| format!("\"{size}\": {cycles:.1}")).collect();
         println!("{{{}}}", fields.join(", "));
     } else {
         figures.iter().for_each(|(size, cycles)| println!("{size:>5} B  {cycles:>8.1} cycles per frame"));
