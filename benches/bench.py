@@ -145,8 +145,9 @@ class Turn:
                     if load not in self.warm:
                         Rspktgen(self.bench.place).warm_up(switch, load)
                         self.warm.add(load)
+                    values = generator.measure(switch, load)
                     if self.bench.options.floor and switch.name == OURS and floor.plays(load):
-                        return floor.beside(switch, load, lambda: generator.measure(switch, load))
-                    return generator.measure(switch, load)
+                        values |= floor.beside(switch, load, generator)
+                    return values
 
                 self.figure(case, measure, generator.name, load.size)

@@ -1,11 +1,15 @@
-"""What two threads, two rings and one copy need for the same frames in the same minute (`dataplane/benches/floor.rs`).
+"""What two threads, two rings and one copy need for the same frames at the same time (`dataplane/benches/floor.rs`).
 
-Virtual CPUs move: they share a core or its caches for some seconds and are far apart afterwards, alone or beside a stranger.
-So the floor is taken just before and just after a measurement; if it moved meanwhile, so did the machine, and both are repeated.
+Virtual CPUs move: for some seconds they share a core or its caches, then they are far apart, alone or beside a stranger, and
+figures differ by a factor of two. So switch and floor take turns many times a second, while the other's programs stand still.
 """
 
-STEADY = 1.25  # times that one floor may be the other
-TRIES = 4
+import time
+from statistics import median
+
+SLICES = 10
+SLICE = 0.15  # seconds
+SETTLE = 0.02  # seconds until frames go round again
 
 
 def plays(load):
@@ -13,21 +17,26 @@ def plays(load):
     return load.guests == 2 and not load.netdevs and load.size.isdigit()
 
 
-def beside(switch, load, measure):
-    """What `measure()` returns, with `floor`, cycles per frame."""
-    before = floor(switch, load)
-    for _ in range(TRIES):
-        values = measure()
-        after = floor(switch, load)
-        if max(before, after) < STEADY * min(before, after):
-            break
-        before = after
-    return {**values, "floor": (before + after) / 2}
+def beside(switch, load, generator):
+    """Cycles per frame of the floor, and the switch's as a multiple of it: medians."""
+    floors, multiples = [], []
+    with generator.running(switch, load) as program:
+        before = floor(switch, load, program)
+        for _ in range(SLICES):
+            time.sleep(SETTLE)
+            start = switch.usage()
+            time.sleep(SLICE)
+            usage = switch.usage().since(start)
+            after = floor(switch, load, program)
+            multiples.append(usage.busy_cycles / max(usage.packets, 1) / ((before + after) / 2))
+            floors.append(after)
+            before = after
+    return {"floor": median(floors), "times_floor": median(multiples)}
 
 
-def floor(switch, load):
-    options = ["--size", load.size]
+def floor(switch, load, program):
+    options = ["--size", load.size, "--runs", 1, "--seconds", SLICE]
     options += [] if load.one_way else ["--both-ways"]
     options += ["--touch"] if load.touch else []
-    with switch.program.paused():  # it needs the switch's CPU
+    with program.paused(), switch.program.paused():
         return switch.place.part("floor", 30, *options)[load.size]

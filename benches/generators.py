@@ -10,6 +10,7 @@
   softirq  over netdevs: what all CPUs together spent in the kernel's softirqs, cycles per packet
 """
 
+import contextlib
 import json
 import time
 from dataclasses import dataclass
@@ -80,18 +81,24 @@ class Rspktgen:
         command += ["--touch"] if load.touch else []
         return [*command, "--size", load.size, "--flows", load.flows, "--vary", load.vary]
 
-    def warm_up(self, switch, load):
-        """Until the switch has seen every flow. OVS makes its packet pools when the first guest comes, which takes seconds."""
-        program = Program("rspktgen-warm", [*self.command(switch, load), "--duration", "120"])
+    @contextlib.contextmanager
+    def running(self, switch, load):
+        """In the background, as soon as packets move."""
+        program = Program("rspktgen-running", [*self.command(switch, load), "--duration", "120"])
         try:
             moved(switch, program)
+            yield program
+        finally:
+            program.stop()
+
+    def warm_up(self, switch, load):
+        """Until the switch has seen every flow. OVS makes its packet pools when the first guest comes, which takes seconds."""
+        with self.running(switch, load) as program:
             end = time.monotonic() + FILL
             wanted = switch.usage().packets + load.frames()
             while switch.usage().packets < wanted and time.monotonic() < end:
                 program.check()
                 time.sleep(0.1)
-        finally:
-            program.stop()
 
     def run(self, switch, load, *options, seconds=None):
         """One run to its end: rspktgen's own report."""
@@ -166,7 +173,9 @@ class Testpmd:
         one = load.flows == 1 and load.guests == 2 and not (load.one_way or load.netdevs or load.touch)
         return one and setup.rules == PORT_RULES and load.size.isdigit() and int(load.size) < 2000
 
-    def measure(self, switch, load):
+    @contextlib.contextmanager
+    def running(self, switch, load):
+        """In the background, as soon as packets move."""
         place = self.place
         fast = "in_order=1" if load.ring == "packed" else "in_order=0"
         options = "mrg_rxbuf=1" if load.mrg else f"mrg_rxbuf=0,{fast},vectorized=1"
@@ -181,13 +190,17 @@ class Testpmd:
         program = Program("testpmd", command, stdin=-1)
         try:
             moved(switch, program)
-            time.sleep(load.warmup)
-            before, start = switch.usage(), time.monotonic()
-            time.sleep(place.seconds * load.times)
-            usage, took = switch.usage().since(before), time.monotonic() - start
-            program.check()
+            yield program
         finally:
             program.stop()
+
+    def measure(self, switch, load):
+        with self.running(switch, load) as program:
+            time.sleep(load.warmup)
+            before, start = switch.usage(), time.monotonic()
+            time.sleep(self.place.seconds * load.times)
+            usage, took = switch.usage().since(before), time.monotonic() - start
+            program.check()
         return figures(usage, usage.packets / took, 0.0)
 
 

@@ -42,11 +42,6 @@ class Row:
         found = [values[name] for values in self.samples.get(switch, []) if name in values]
         return median(found) if found else None
 
-    def floors(self, switch, name):
-        """Multiple of the floor that was measured beside it."""
-        found = [values[name] / values["floor"] for values in self.samples.get(switch, []) if "floor" in values]
-        return median(found) if found else None
-
     def spread(self, switch, name):
         found = [values[name] for values in self.samples.get(switch, []) if name in values]
         return (min(found), max(found)) if found else None
@@ -81,7 +76,7 @@ def table(cells, scenario, switches):
         line = [row.case, row.generator or "-"]
         line += [shown(row, switch, first, notes) for switch in switches]
         line += [ratio(row.value(OURS, first), row.value(other, first)) for other in others]
-        line += [shown(row, OURS, "floor", {}), ratio(row.floors(OURS, first), 1)] if with_floor else []
+        line += [shown(row, OURS, "floor", {}), ratio(row.value(OURS, "times_floor"), 1)] if with_floor else []
         line += [" / ".join(shown(row, switch, name, {}) for switch in switches) for name in more]
         lines.append(line)
     below = "".join(f"\n[{mark}] {why}  " for why, mark in notes.items())

@@ -12,8 +12,8 @@
 //! marks both descriptors as used (virtio 1.2, 2.8). No feature but the packed ring, no chains, no notifications, no check but
 //! of addresses, no header parsed, no lookup, no rule, no counter.
 //!
-//! `cargo bench -p ringswitch-dataplane --bench floor [-- --cpus GUESTS,MOVER] [--size BYTES] [--both-ways] [--touch] [--json]`
-//! prints the mover's cycles per frame in passes that found some, medians of several runs.
+//! `cargo bench -p ringswitch-dataplane --bench floor [-- --cpus GUESTS,MOVER] [--size BYTES] [--both-ways] [--touch] [--runs N]
+//! [--seconds S] [--json]` prints the mover's cycles per frame in passes that found some, medians of several runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,7 @@ const LINE: u32 = 64;
 /// virtio_net_hdr with num_buffers, before each frame.
 const HEADER: u32 = 12;
 const RUNS: usize = 5;
-const RUN: Duration = Duration::from_millis(200);
+const SECONDS: f64 = 0.2;
 
 // A batch never lies across the ring's end.
 const _: () = assert!(SLOTS.is_multiple_of(BATCH));
@@ -206,6 +206,8 @@ struct Case {
     touch: bool,
     guests_cpu: usize,
     mover_cpu: usize,
+    runs: usize,
+    run: Duration,
 }
 
 /// Cycles per frame that the mover spent on batches that were there.
@@ -245,7 +247,7 @@ fn run(size: u32, case: Case) -> f64 {
             }
             busy as f64 / frames.max(1) as f64
         });
-        let end = Instant::now() + RUN;
+        let end = Instant::now() + case.run;
         std::thread::sleep(end - Instant::now());
         stop.store(true, Ordering::Relaxed);
         mover.join().expect("the mover ends")
@@ -253,9 +255,9 @@ fn run(size: u32, case: Case) -> f64 {
 }
 
 fn median(size: u32, case: Case) -> f64 {
-    let mut runs: Vec<f64> = (0..RUNS).map(|_| run(size, case)).collect();
+    let mut runs: Vec<f64> = (0..case.runs).map(|_| run(size, case)).collect();
     runs.sort_by(f64::total_cmp);
-    runs[RUNS / 2]
+    runs[runs.len() / 2]
 }
 
 fn main() {
@@ -268,7 +270,14 @@ fn main() {
         None => (allowed[0], *allowed.last().expect("one CPU")),
     };
     assert_ne!(guests_cpu, mover_cpu, "two threads that poll need two CPUs");
-    let case = Case { both_ways: has("--both-ways"), touch: has("--touch"), guests_cpu, mover_cpu };
+    let case = Case {
+        both_ways: has("--both-ways"),
+        touch: has("--touch"),
+        guests_cpu,
+        mover_cpu,
+        runs: given("--runs").map_or(RUNS, |runs| runs.parse().expect("a number")).max(1),
+        run: Duration::from_secs_f64(given("--seconds").map_or(SECONDS, |seconds| seconds.parse().expect("seconds"))),
+    };
     let sizes = match given("--size") {
         Some(size) => vec![size.parse().expect("bytes")],
         None => SIZES.to_vec(),

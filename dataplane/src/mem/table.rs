@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use super::{Area, Mapping};
+use crate::sys::cpu;
 
 mod shared {
     /// # Safety
@@ -44,6 +45,12 @@ impl Slot {
     #[must_use]
     pub fn high(&self, order: Ordering) -> u64 {
         self.high.load(order)
+    }
+
+    /// Fetches it ahead of writing.
+    #[inline(always)]
+    pub fn prefetch_write(&self) {
+        cpu::prefetch_write_address(std::ptr::from_ref(self).cast());
     }
 
     /// Stores the second word.

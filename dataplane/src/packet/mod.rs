@@ -2,18 +2,22 @@
 //! counters that account for each.
 //!
 //! Trust: the head is private, so what was parsed is what is sent; the tail is foreign and never looked at. Where no rule looks
-//! at anything, nothing needs to be private: frames may come without a head.
+//! at anything, nothing needs to be private: frames stay in the sender's memory until they are sent ([`Frame`] is what senders see).
 //! Neighbours: `port` fills and empties batches, `pipeline` parses and rewrites heads.
 
 mod backup;
 mod batch;
 mod counters;
 mod drop;
+mod frame;
+mod list;
 
 pub use backup::Backup;
-pub use batch::{BATCH, Packet, PacketBatch, TxList};
+pub use batch::{BATCH, PacketBatch};
 pub use counters::{PortCounters, PortTotals, Tally};
 pub use drop::DropReason;
+pub use frame::{Frame, Packet};
+pub use list::TxList;
 
 /// Bytes kept free before a frame, for tags and tunnels pushed in front.
 pub const HEADROOM: usize = 128;

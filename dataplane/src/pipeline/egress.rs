@@ -211,7 +211,7 @@ impl Outlet {
         list.clear();
         for (way, &id) in ways.iter_mut().zip(&ids[..count]) {
             let id = usize::from(id);
-            let slot = port.tx.choose(rss_hash(&batch.packets()[id]));
+            let slot = port.tx.choose(rss_hash(batch.frame(id)));
             *way = (slot, if by_queue { self.queues[id] } else { 0 });
         }
         let mut part = std::mem::take(&mut self.part);

@@ -54,7 +54,7 @@ use classify::Classifier;
 use egress::{Context, Egress};
 use path::Paths;
 
-use crate::packet::{BATCH, DropReason, Packet, PacketBatch};
+use crate::packet::{BATCH, DropReason, PacketBatch};
 use crate::sched::Shared;
 use crate::sys::clock;
 
@@ -184,10 +184,9 @@ fn decide(burst: &mut Burst, paths: Option<&Paths>, verdict: Verdict, ids: Range
     match verdict.kind() {
         Kind::Rule(id) => {
             let Some(rule) = burst.bridge.program.tables.table(0).and_then(|table| table.rule(id)) else { return };
-            let packets = burst.batch.packets();
-            let bytes = match ids.len() == packets.len() {
+            let bytes = match ids.len() == burst.batch.len() {
                 true => all_bytes,
-                false => packets[ids.clone()].iter().map(Packet::len).sum(),
+                false => burst.batch.lens().skip(ids.start).take(ids.len()).sum(),
             };
             rule.stats[lane].count(ids.len() as u64, bytes as u64, burst.context.now_ms);
             burst.bridge.stats.count(lane, 0, ids.len() as u64, true);

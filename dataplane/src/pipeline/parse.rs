@@ -9,7 +9,7 @@ mod rare;
 pub use rare::pbb_field;
 
 use crate::flow::{FRAME_WORDS, Field, FlowKey, Mask};
-use crate::packet::Packet;
+use crate::packet::{Frame, Packet};
 use crate::wire::arp::Arp;
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::icmp::{self, Icmp};
@@ -380,8 +380,8 @@ fn kind_and_code(bytes: &[u8]) -> u32 {
 /// A cheap hash of the flow that a frame belongs to (addresses, protocol, ports), to choose a transmit queue by: packets of
 /// one flow get the same. Fragments of one datagram get the same too, for they are told by addresses only.
 #[must_use]
-pub fn rss_hash(packet: &Packet) -> u32 {
-    packet.peek(|head| hash_of_frame(head, packet.len()))
+pub fn rss_hash(frame: Frame) -> u32 {
+    frame.peek(|head| hash_of_frame(head, frame.len()))
 }
 
 fn hash_of_frame(head: &[u8], len: usize) -> u32 {

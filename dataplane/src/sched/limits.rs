@@ -112,7 +112,7 @@ impl Limits {
     /// Counts what was pulled, and drops what is above the policed rates: the end of the batch, from the first packet on
     /// that does not conform. Returns how many packets were dropped.
     pub fn admit(&self, now: u64, batch: &PacketBatch) -> usize {
-        let lens = batch.packets().iter().map(|packet| packet.len() as u64);
+        let lens = batch.lens().map(|len| len as u64);
         if let Some(bucket) = &self.shape_bytes {
             bucket.take(lens.clone().sum(), now);
         }

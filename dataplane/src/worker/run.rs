@@ -82,6 +82,8 @@ pub struct Worker {
     sleeper: Sleeper,
     /// Whose turn it is.
     turns: Turns,
+    /// When the last pass ended, in cycles of the clock: reading it costs as much as a packet.
+    now: u64,
     stopped: bool,
 }
 
@@ -103,6 +105,7 @@ impl Worker {
             mailbox,
             commands,
             turns: Turns::default(),
+            now: clock::cycles(),
             stopped: false,
         })
     }
@@ -136,12 +139,11 @@ impl Worker {
     /// A pass, or a second one when those had no turn in the first who had something.
     #[inline]
     fn serve_all(&mut self) -> usize {
-        let start = clock::cycles();
         let (mut received, others_wait) = self.pass();
         if received == 0 && others_wait {
             (received, _) = self.pass();
         }
-        self.account(received, clock::cycles().saturating_sub(start));
+        self.account(received);
         received
     }
 
@@ -216,7 +218,10 @@ impl Worker {
         Some(handled)
     }
 
-    fn account(&mut self, received: usize, cycles: u64) {
+    /// The time since the last pass was this one's.
+    fn account(&mut self, received: usize) {
+        let now = clock::cycles();
+        let cycles = now.saturating_sub(std::mem::replace(&mut self.now, now));
         let counters = &self.mailbox.counters;
         counters.passes.add(1);
         if received > 0 {
@@ -281,13 +286,14 @@ impl Worker {
 
     /// Polls until told to stop.
     pub(super) fn run(mut self) {
-        let mut last_work = clock::cycles();
+        self.now = clock::cycles();
+        let mut last_work = self.now;
         while !self.stopped {
             if self.poll_once() > 0 {
-                last_work = clock::cycles();
-            } else if clock::cycles().saturating_sub(last_work) > self.mailbox.spin.load(Ordering::Relaxed) {
+                last_work = self.now;
+            } else if self.now.saturating_sub(last_work) > self.mailbox.spin.load(Ordering::Relaxed) {
                 self.sleep();
-                last_work = clock::cycles();
+                last_work = self.now;
             } else {
                 std::hint::spin_loop();
             }
@@ -319,6 +325,8 @@ impl Worker {
         }
         // Before the look at the epoch: who sleeps counts as having left the old one (`Workers::is_in_effect`).
         self.mailbox.asleep.store(false, Ordering::SeqCst);
+        // Time slept is nobody's.
+        self.now = clock::cycles();
         if quiet {
             self.take_snapshot();
             self.serve_all();

@@ -82,12 +82,13 @@ impl Fill for MemoryRx {
             let place = (batch.len() * MAX_FRAME) as u64;
             let span = self.memory.whole(place, frame.len() as u32).expect("in memory");
             span.write(&frame);
-            let packet = batch.next_slot().expect("there is room");
-            match is_blind {
-                true => packet.reset_blind(span),
-                false => packet.reset(frame.len()).copy_from_slice(&frame),
+            if is_blind {
+                batch.free_frames()[0] = span;
+                batch.push_frames(1, span.len());
+            } else {
+                batch.next_slot().expect("there is room").reset(frame.len()).copy_from_slice(&frame);
+                batch.push();
             }
-            batch.push();
         }
         let count = batch.len() - before;
         self.blind.fetch_add(if is_blind { count } else { 0 }, Ordering::Relaxed);
@@ -108,11 +109,11 @@ impl TxQueue for MemoryTx {
         while let Some(&id) = list.ids().first()
             && wire.len() < self.room
         {
-            let packet = &packets.packets()[usize::from(id)];
-            let mut frame = vec![0; packet.len()];
-            packet.copy_to(&mut frame).expect("as long as the packet");
-            wire.push_back(frame);
-            list.take(1, packet.len());
+            let frame = packets.frame(usize::from(id));
+            let mut bytes = vec![0; frame.len()];
+            frame.copy_to(&mut bytes).expect("as long as the frame");
+            wire.push_back(bytes);
+            list.take(1, frame.len());
             sent += 1;
         }
         sent

@@ -249,7 +249,7 @@ fn depth_says_how_far_to_look() {
 
 #[test]
 fn packets_of_one_flow_have_one_hash() {
-    let hash = |parts: &[&[u8]]| with_packet(&frame(parts), rss_hash);
+    let hash = |parts: &[&[u8]]| with_packet(&frame(parts), |packet| rss_hash(packet.into()));
     let one = hash(&[&ipv4(6, [0, 0], &TCP)]);
     assert_eq!(one, hash(&[&ipv4(6, [0, 0], &[&TCP[..], b"payload"].concat())]));
     let mut other = TCP;
@@ -328,7 +328,7 @@ fn with_packet_reused(frame: &[u8]) {
         packet.reset(frame.len()).copy_from_slice(frame);
         let mut key = FlowKey::default();
         parse(packet, 1, Depth::All, &mut key);
-        let _ = (rss_hash(packet), locate(packet.head(), packet.len()));
+        let _ = (rss_hash((&*packet).into()), locate(packet.head(), packet.len()));
     });
 }
 

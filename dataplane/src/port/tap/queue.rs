@@ -91,21 +91,21 @@ impl TxQueue for TapTx {
         let mtu = self.mtu.load(Ordering::Relaxed) as usize;
         let mut sent = 0;
         while let Some(&id) = list.ids().first() {
-            let packet = &packets.packets()[usize::from(id)];
-            if !fits(packet, mtu) {
+            let frame = packets.frame(usize::from(id));
+            if !fits(frame, mtu) {
                 list.take_dropped(DropReason::TxTooLarge);
                 continue;
             }
-            let frame = match packet.tail() {
-                [] => packet.head(),
+            let bytes = match frame.tail() {
+                [] => frame.head(),
                 _ => {
-                    let len = packet.copy_to(&mut self.whole).unwrap_or(0);
+                    let len = frame.copy_to(&mut self.whole).unwrap_or(0);
                     &self.whole[..len]
                 }
             };
-            match self.tap.write(frame) {
+            match self.tap.write(bytes) {
                 Ok(_) => {
-                    list.take(1, packet.len());
+                    list.take(1, frame.len());
                     sent += 1;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

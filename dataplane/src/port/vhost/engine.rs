@@ -61,13 +61,13 @@ pub(super) trait Engine: Send + Sized {
     fn memory(&mut self) -> &mut Lookup;
 
     /// Takes buffers of a single direct descriptor inside one region, up to one per element of `spans`. `take` is given
-    /// the buffer's place in `spans` and the buffer, and says with which length it is to be completed, which
-    /// is zero if and only if not `WRITE`. Stops early at
+    /// the buffer's place in `spans` and the buffer; it says what of it is wanted, and with which length it is to be completed,
+    /// which is zero if and only if not `WRITE`. Stops early at
     /// the first buffer that is not so simple, that `take` does not want, or that is not there.
     fn claim<const WRITE: bool>(
         &mut self,
         spans: &mut [Span],
-        take: impl FnMut(usize, Span) -> Option<u32>,
+        take: impl FnMut(usize, Span) -> Option<(Span, u32)>,
     ) -> Result<usize, RingFaultKind>;
 
     /// Takes the next buffer whatever its shape and shows its non-empty pieces in order; `None` when there is none.

@@ -19,6 +19,9 @@ const EVENT_ENABLE: u16 = 0;
 const EVENT_DISABLE: u16 = 1;
 const EVENT_DESC: u16 = 2;
 
+/// Descriptors in a cache line.
+const SLOTS_PER_LINE: usize = 4;
+
 /// A place in the ring and the wrap counter there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Position {
@@ -145,24 +148,30 @@ impl Packed {
     fn claim_run<const WRITE: bool>(
         &mut self,
         spans: &mut [Span],
-        mut take: impl FnMut(usize, Span) -> Option<u32>,
+        mut take: impl FnMut(usize, Span) -> Option<(Span, u32)>,
     ) -> usize {
         let written = if WRITE { u32::from(flag::WRITE) << 16 } else { 0 };
         let simple = u32::from(Self::available_bits(self.next.wrap)) << 16 | written;
         let size = u32::from(self.size);
+        // Flags and id at once: what is left of them is the id when the flags are these, and more than any id otherwise.
+        let id_of_simple = |high: u64| ((high >> 32) as u32).wrapping_sub(simple);
         let slots = self.ring.run(usize::from(self.next.index), spans.len());
         let done = &mut self.done[self.done_count..];
+        // All lines of the run at once, and for writing: used descriptors go where they were read. Not while there are none:
+        // that would take the line away from a driver that is about to write there.
+        if slots.first().is_some_and(|slot| id_of_simple(slot.high(Ordering::Relaxed)) < size) {
+            slots.iter().skip(SLOTS_PER_LINE).step_by(SLOTS_PER_LINE).for_each(Slot::prefetch_write);
+        }
         let mut count = 0;
         for ((place, slot), done) in spans.iter_mut().zip(slots).zip(done) {
             // Acquire: address and buffer are read after the flags that made them available (2.8.6).
             let high = slot.high(Ordering::Acquire);
-            // Flags and id at once: what is left of them is the id when the flags are these, and more than any id otherwise.
-            let id = ((high >> 32) as u32).wrapping_sub(simple);
+            let id = id_of_simple(high);
             if id >= size {
                 break;
             }
             let Some(span) = self.memory.whole(slot.low(), high as u32) else { break };
-            let Some(len) = take(count, span) else { break };
+            let Some((span, len)) = take(count, span) else { break };
             *place = span;
             *done = Done { len, id: id | written };
             count += 1;
@@ -320,7 +329,7 @@ impl Engine for Packed {
     fn claim<const WRITE: bool>(
         &mut self,
         spans: &mut [Span],
-        mut take: impl FnMut(usize, Span) -> Option<u32>,
+        mut take: impl FnMut(usize, Span) -> Option<(Span, u32)>,
     ) -> Result<usize, RingFaultKind> {
         let wanted = spans.len().min(usize::from(self.size - self.taken));
         let to_end = wanted.min(usize::from(self.size - self.next.index));

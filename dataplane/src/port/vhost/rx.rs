@@ -25,7 +25,7 @@ pub(super) struct Rx<E> {
     broken: bool,
     /// Steps still to be sat out.
     debt: u32,
-    /// The burst's simple buffers, between finding and copying them.
+    /// The frames of the burst's simple buffers, between finding and copying them.
     spans: [Span; BATCH],
     setup: RingSetup,
 }
@@ -83,32 +83,26 @@ impl<E: Engine> Rx<E> {
     /// Takes in frames of ordinary length in one piece, at most `room`; returns how many.
     #[inline(always)]
     fn take_simple(&mut self, room: usize, batch: &mut PacketBatch) -> Result<usize, RingFaultKind> {
-        let header_len = self.header_len;
-        let (spans, mut bytes) = (&mut self.spans[..room], 0);
-        let is_ordinary = |span: Span| {
+        let (header_len, mut bytes) = (self.header_len, 0);
+        let mut ordinary = |span: Span| {
             // The frame itself: drivers often keep the header in another line, which is never touched.
             span.prefetch_at(header_len);
             // One comparison: what is too short becomes very long.
-            span.len().wrapping_sub(header_len + MIN_FRAME) <= MAX_FRAME - MIN_FRAME
-        };
-        let count = if batch.is_blind() {
-            let mut packets = batch.free_slots().iter_mut();
-            self.engine.claim::<false>(spans, |_, span| {
-                let packet = packets.next().filter(|_| is_ordinary(span))?;
+            (span.len().wrapping_sub(header_len + MIN_FRAME) <= MAX_FRAME - MIN_FRAME).then(|| {
                 let frame = span.behind(header_len);
                 bytes += frame.len();
-                packet.reset_blind(frame);
-                Some(0)
-            })?
-        } else {
-            let count = self.engine.claim::<false>(spans, |_, span| is_ordinary(span).then_some(0))?;
-            for (span, packet) in spans[..count].iter().zip(batch.free_slots()) {
-                let frame = span.behind(header_len);
-                bytes += frame.len();
-                packet.reset_from(frame);
-            }
-            count
+                (frame, 0)
+            })
         };
+        if batch.is_blind() {
+            let count = self.engine.claim::<false>(&mut batch.free_frames()[..room], |_, span| ordinary(span))?;
+            batch.push_frames(count, bytes);
+            return Ok(count);
+        }
+        let frames = &mut self.spans[..room];
+        let count = self.engine.claim::<false>(frames, |_, span| ordinary(span))?;
+        let packets = batch.free_slots().iter_mut();
+        frames[..count].iter().zip(packets).for_each(|(&frame, packet)| packet.reset_from(frame));
         batch.push_many(count, bytes);
         Ok(count)
     }
@@ -116,6 +110,8 @@ impl<E: Engine> Rx<E> {
     /// Receives one buffer of any shape; returns the work that it caused, `None` when there is no buffer.
     #[inline(never)]
     fn receive_chain(&mut self, batch: &mut PacketBatch) -> Result<Option<u32>, RingFaultKind> {
+        // Pieces are put together in a packet.
+        batch.see();
         let Some(packet) = batch.next_slot() else { return Ok(None) };
         let mut gather = Gather::new(packet, self.header_len);
         let mut walk = Walk::new();

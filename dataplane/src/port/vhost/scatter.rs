@@ -3,35 +3,58 @@
 //! The header says that nothing is left to do (all zero) and how many buffers the frame took.
 
 use crate::mem::Span;
-use crate::packet::Packet;
+use crate::packet::{Frame, Packet};
 
 /// Flags, segmentation and checksum fields zero, one buffer. Legacy drivers without mergeable buffers have no such field.
 const HEADER: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 /// Where the number of buffers is.
 const BUFFERS_AT: usize = 10;
 
-/// Each packet, behind a header of `header_len` bytes, into a span that is long enough.
-#[inline(always)]
-pub(super) fn write_simple<'p>(spans: &[Span], header_len: usize, packets: impl Iterator<Item = &'p Packet>) {
-    if header_len == HEADER.len() {
-        write_behind(spans, &HEADER, packets);
-    } else {
-        write_behind(spans, &[0; BUFFERS_AT], packets);
+/// What is sent behind a header.
+pub(super) trait Body {
+    fn len(&self) -> usize;
+
+    /// Into a span that is long enough. A driver leaves the header of the last lap in place, mostly in a cache line of its own:
+    /// a line that is already right is not dirtied.
+    fn write_behind<const N: usize>(&self, header: &[u8; N], span: &Span);
+}
+
+/// A frame that stayed in the sender's memory.
+impl Body for Span {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    #[inline(always)]
+    fn write_behind<const N: usize>(&self, header: &[u8; N], span: &Span) {
+        span.copy_framed(header, self);
     }
 }
 
-/// A driver leaves the header of the last lap in place, mostly in a cache line of its own: a line that is already right is not
-/// dirtied.
-#[inline(always)]
-fn write_behind<'p, const N: usize>(spans: &[Span], header: &[u8; N], packets: impl Iterator<Item = &'p Packet>) {
-    for (span, packet) in spans.iter().zip(packets) {
-        if let Some(frame) = packet.blind() {
-            span.copy_framed(header, frame);
-        } else if let Some(frame) = packet.short() {
-            span.write_framed(header, frame);
-        } else {
-            write_long(span, header, packet);
+impl Body for Packet {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    #[inline(always)]
+    fn write_behind<const N: usize>(&self, header: &[u8; N], span: &Span) {
+        match self.short() {
+            Some(frame) => span.write_framed(header, frame),
+            None => write_long(span, header, self),
         }
+    }
+}
+
+/// Each body, behind a header of `header_len` bytes, into a span that is long enough.
+#[inline(always)]
+pub(super) fn write_simple<'p, B: Body + 'p>(spans: &[Span], header_len: usize, bodies: impl Iterator<Item = &'p B>) {
+    let both = spans.iter().zip(bodies);
+    if header_len == HEADER.len() {
+        both.for_each(|(span, body)| body.write_behind(&HEADER, span));
+    } else {
+        both.for_each(|(span, body)| body.write_behind(&[0; BUFFERS_AT], span));
     }
 }
 
@@ -49,7 +72,7 @@ fn write_long(span: &Span, header: &[u8], packet: &Packet) {
 
 /// Header and frame into pieces of any length.
 pub(super) struct Scatter<'p> {
-    packet: &'p Packet,
+    frame: Frame<'p>,
     header_len: usize,
     /// Bytes written, header included.
     written: usize,
@@ -62,12 +85,12 @@ pub(super) struct Scatter<'p> {
 }
 
 impl<'p> Scatter<'p> {
-    pub fn new(packet: &'p Packet, header_len: usize) -> Self {
+    pub fn new(frame: Frame<'p>, header_len: usize) -> Self {
         Self {
-            packet,
+            frame,
             header_len,
             written: 0,
-            total: header_len + packet.len(),
+            total: header_len + frame.len(),
             tail_index: 0,
             tail_offset: 0,
             buffers_at: [Span::EMPTY; 2],
@@ -103,11 +126,11 @@ impl<'p> Scatter<'p> {
             }
             return count;
         }
-        let head = self.packet.head();
+        let head = self.frame.head();
         if let Some(rest) = head.get(at - self.header_len..).filter(|rest| !rest.is_empty()) {
             return piece.write(rest);
         }
-        let source = self.packet.tail()[self.tail_index];
+        let source = self.frame.tail()[self.tail_index];
         let count = piece.copy_from(&source.slice(self.tail_offset, source.len()));
         self.tail_offset += count;
         if self.tail_offset == source.len() {

@@ -109,7 +109,7 @@ impl Split {
     fn claim_run<const WRITE: bool>(
         &mut self,
         spans: &mut [Span],
-        mut take: impl FnMut(usize, Span) -> Option<u32>,
+        mut take: impl FnMut(usize, Span) -> Option<(Span, u32)>,
     ) -> usize {
         let simple = if WRITE { flag::WRITE } else { 0 };
         let heads = self.heads.run(self.slot(self.next), spans.len());
@@ -128,7 +128,7 @@ impl Split {
                 break;
             }
             let Some(span) = self.memory.whole(slot.low(), high as u32) else { break };
-            let Some(len) = take(count, span) else { break };
+            let Some((span, len)) = take(count, span) else { break };
             *place = span;
             if one_entry {
                 last_id = id;
@@ -233,7 +233,7 @@ impl Engine for Split {
     fn claim<const WRITE: bool>(
         &mut self,
         spans: &mut [Span],
-        mut take: impl FnMut(usize, Span) -> Option<u32>,
+        mut take: impl FnMut(usize, Span) -> Option<(Span, u32)>,
     ) -> Result<usize, RingFaultKind> {
         let wanted = self.available(spans.len())?.min(spans.len());
         let mut count = 0;

@@ -3,10 +3,10 @@
 //! Trust: sizes and shapes of the buffers are the guest's. Neighbours: `split` and `packed` find the buffers.
 
 use super::engine::{Engine, Walk};
-use super::scatter::{Scatter, write_simple};
+use super::scatter::{Body, Scatter, write_simple};
 use super::{RingError, RingFaultKind, RingSetup};
 use crate::mem::Span;
-use crate::packet::{BATCH, DropReason, Packet, PacketBatch, TxList};
+use crate::packet::{BATCH, DropReason, Frame, PacketBatch, TxList};
 
 /// Steps (see [`Walk`]) of one batch after which no other frame is begun outside the fast path; those that are left are
 /// dropped as if the ring were full. An ordinary batch of 32 frames, each in 16 descriptors, fits.
@@ -47,28 +47,27 @@ impl<E: Engine> Tx<E> {
     }
 
     #[inline]
-    pub fn tx_batch(&mut self, packets: &PacketBatch, list: &mut TxList) -> usize {
+    pub fn tx_batch(&mut self, batch: &PacketBatch, list: &mut TxList) -> usize {
         if self.broken {
             return 0;
         }
         let mut sent = 0;
-        if let Err(kind) = self.send(packets.packets(), list, &mut sent) {
+        if let Err(kind) = self.send(batch, list, &mut sent) {
             self.fail(kind);
         }
         sent
     }
 
     #[inline(always)]
-    fn send(&mut self, packets: &[Packet], list: &mut TxList, sent: &mut usize) -> Result<(), RingFaultKind> {
+    fn send(&mut self, batch: &PacketBatch, list: &mut TxList, sent: &mut usize) -> Result<(), RingFaultKind> {
         if self.engine.memory().is_lost() {
             return Err(RingFaultKind::MemoryLost);
         }
         let mut walked = 0;
         while !list.is_empty() {
-            let most = list.len();
-            let (count, bytes) = match list.run() {
-                Some(run) => self.send_simple(packets[run].iter(), most)?,
-                None => self.send_simple(list.ids().iter().map(|&id| &packets[usize::from(id)]), most)?,
+            let (count, bytes) = match batch.frames() {
+                Some(frames) => self.send_listed(frames, list)?,
+                None => self.send_listed(batch.packets(), list)?,
             };
             list.take(count, bytes);
             *sent += count;
@@ -77,11 +76,12 @@ impl<E: Engine> Tx<E> {
                 break;
             }
             let mut walk = Walk::new();
-            let outcome = self.send_any(&packets[usize::from(id)], &mut walk)?;
+            let frame = batch.frame(usize::from(id));
+            let outcome = self.send_any(frame, &mut walk)?;
             walked += walk.done();
             match outcome {
                 Sent::Yes => {
-                    list.take(1, packets[usize::from(id)].len());
+                    list.take(1, frame.len());
                     *sent += 1;
                 }
                 Sent::Full => break,
@@ -91,17 +91,24 @@ impl<E: Engine> Tx<E> {
         Ok(())
     }
 
-    /// Sends packets as long as each fits in the single descriptor of the next buffer; returns how many,
+    /// Sends what the list names as long as each fits in the single descriptor of the next buffer; returns how many,
     /// and their bytes.
     #[inline(always)]
-    fn send_simple<'p>(
+    fn send_listed(&mut self, bodies: &[impl Body], list: &TxList) -> Result<(usize, usize), RingFaultKind> {
+        match list.run() {
+            Some(run) => self.send_simple(bodies[run].iter()),
+            None => self.send_simple(list.ids().iter().map(|&id| &bodies[usize::from(id)])),
+        }
+    }
+
+    #[inline(always)]
+    fn send_simple<'p, B: Body + 'p>(
         &mut self,
-        packets: impl Iterator<Item = &'p Packet> + Clone,
-        most: usize,
+        bodies: impl ExactSizeIterator<Item = &'p B> + Clone,
     ) -> Result<(usize, usize), RingFaultKind> {
         let header_len = self.header_len;
-        let (mut bytes, mut next) = (0, packets.clone());
-        let count = self.engine.claim::<true>(&mut self.spans[..most], |_, span| {
+        let (mut bytes, mut next) = (0, bodies.clone());
+        let count = self.engine.claim::<true>(&mut self.spans[..bodies.len()], |_, span| {
             span.prefetch_write_at(header_len);
             // Where the header lies in a line of its own, it is only read, see `write_simple`.
             span.prefetch_at(0);
@@ -109,17 +116,17 @@ impl<E: Engine> Tx<E> {
             let needed = header_len + len;
             (needed <= span.len()).then(|| {
                 bytes += len;
-                needed as u32
+                (span, needed as u32)
             })
         })?;
-        write_simple(&self.spans[..count], header_len, packets);
+        write_simple(&self.spans[..count], header_len, bodies);
         Ok((count, bytes))
     }
 
-    /// Sends one packet into buffers of any shape.
-    fn send_any(&mut self, packet: &Packet, walk: &mut Walk) -> Result<Sent, RingFaultKind> {
+    /// Sends one frame into buffers of any shape.
+    fn send_any(&mut self, frame: Frame, walk: &mut Walk) -> Result<Sent, RingFaultKind> {
         let mark = self.engine.mark();
-        let mut scatter = Scatter::new(packet, self.header_len);
+        let mut scatter = Scatter::new(frame, self.header_len);
         let mut buffers = 0;
         let outcome = loop {
             let before = scatter.written();

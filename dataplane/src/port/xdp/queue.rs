@@ -274,15 +274,15 @@ impl TxQueue for XdpTx {
         let mtu = self.mtu.load(Ordering::Relaxed) as usize;
         let mut sent = 0;
         while let Some(&id) = list.ids().first() {
-            let packet = &packets.packets()[usize::from(id)];
-            if !fits(packet, mtu) {
+            let frame = packets.frame(usize::from(id));
+            if !fits(frame, mtu) {
                 list.take_dropped(DropReason::TxTooLarge);
                 continue;
             }
-            if !self.xsk.stage(packet.len(), packet.head(), packet.tail()) {
+            if !self.xsk.stage(frame.len(), frame.head(), frame.tail()) {
                 break;
             }
-            list.take(1, packet.len());
+            list.take(1, frame.len());
             sent += 1;
         }
         sent
