@@ -67,7 +67,7 @@ def counted(flows):
 
 def many_flows(turn, flows, vary):
     """Half the flows each way."""
-    turn.load(counted(flows), Load(ring="packed", flows=max(flows // 2, 1), vary=vary, warmup=0.5))
+    turn.load(counted(flows), Load(ring="packed", flows=max(flows // 2, 1), vary=vary, warmup=0.5, touch=True))
 
 
 def macs(bench):

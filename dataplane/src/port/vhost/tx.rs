@@ -114,6 +114,7 @@ impl<E: Engine> Tx<E> {
             span.prefetch_at(0);
             let len = next.next()?.len();
             let needed = header_len + len;
+            span.prefetch_write_at(needed - 1);
             (needed <= span.len()).then(|| {
                 bytes += len;
                 (span, needed as u32)
