@@ -4,7 +4,6 @@
 """
 
 import signal
-import sys
 import time
 from dataclasses import dataclass, replace
 from statistics import median
@@ -257,13 +256,8 @@ def wakeup(bench):
     for turn in bench.alternate(Setup(sleeps=True)):
         sleeps = turn.switch.name == "ringswitch"
         turn.figure("first frame after idle", lambda s, z=sleeps: {**first_frames(bench, s, z), **idle(bench, s)}, "rspktgen")
-        if sleeps:
-
-            def awake(switch):
-                with awake_cpu(bench):
-                    return first_frames(bench, switch, True)
-
-            turn.figure("the same, CPU not halted", awake, "rspktgen")
+    for turn in bench.alternate(Setup(sleeps=True, halts=False), only=("ringswitch",)):
+        turn.figure("the same, CPU not halted", lambda s: {**first_frames(bench, s, True), **idle(bench, s)}, "rspktgen")
     for turn in bench.alternate(Setup(guests=64, sleeps=True), only=("ringswitch",)):
 
         def among_many(switch):
@@ -293,21 +287,6 @@ def idle(bench, switch):
         before = switch.program.cpu_seconds()
         time.sleep(3.0)
         return {"idle_cpu": 100 * (switch.program.cpu_seconds() - before) / 3.0}
-
-
-class awake_cpu:
-    """Keeps the switch's CPU from halting while nobody wants it: a program that gives way to any other."""
-
-    def __init__(self, bench):
-        command = ["chrt", "--idle", "0", sys.executable, "-c", "while True: pass"]
-        self.program = Program("awake", command, cpus=[bench.place.switch_cpu])
-
-    def __enter__(self):
-        time.sleep(0.2)
-        self.program.check()
-
-    def __exit__(self, *_):
-        self.program.stop()
 
 
 def loading(bench):

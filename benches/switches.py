@@ -36,6 +36,7 @@ class Setup:
     flow_cache: int = 0  # entries of a worker's cache; 0: the default
     mtu: int = 1500
     sleeps: bool = False  # an idle ringswitch may sleep; others cannot
+    halts: bool = True  # and the system may halt its CPU then
 
     def veths(self):
         """The pairs' names: the switch's end, the generator's end."""
@@ -126,8 +127,9 @@ class Ringswitch(Switch):
         ports += [port.format(name, "afxdp", setup.guests + 1 + i, "") for i, (name, _) in enumerate(setup.veths())]
         cpus = [self.place.switch_cpu, self.place.generator_cpu][: setup.workers]
         cache = f"cache-entries = {setup.flow_cache}\n" if setup.flow_cache else ""
+        awake = "" if setup.halts else "resume-latency-us = 0\n"
         config = (
-            f'[workers]\ncpus = {cpus}\nidle = "{"sleep" if setup.sleeps else "spin"}"\n{cache}'
+            f'[workers]\ncpus = {cpus}\nidle = "{"sleep" if setup.sleeps else "spin"}"\n{cache}{awake}'
             f"[bridges.br0]\nmac-table-size = {setup.mac_table}\n" + "\n".join(ports)
         )
         path = self.dir / "switch.toml"

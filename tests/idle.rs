@@ -70,3 +70,25 @@ fn an_idle_switch_sleeps_and_the_first_frame_wakes_it() {
     }
     daemon.assert_balanced();
 }
+
+#[test]
+fn the_cpus_of_workers_resume_as_fast_as_asked_and_are_left_as_they_were() {
+    let _alone = alone();
+    let limit = |cpu: &str| {
+        let path = format!("/sys/devices/system/cpu/cpu{cpu}/power/pm_qos_resume_latency_us");
+        std::fs::read_to_string(path).expect("Linux tells").trim().to_owned()
+    };
+    let with_limit = |us: u32| format!("[workers]\nresume-latency-us = {us}\n{}", config(&[("vm1", "")], &wire()));
+    let daemon = Daemon::start(&with_limit(0));
+    let cpu = daemon.worker("cpu").to_string();
+    assert_eq!(limit(&cpu), "n/a", "as the kernel says none");
+    daemon.ok(&["set", "open_vswitch", ".", "other_config:resume-latency-us=50"]);
+    assert_eq!(limit(&cpu), "50");
+    let said = daemon.refused(&["set", "open_vswitch", ".", "other_config:resume-latency-us=-1"]);
+    assert!(said.contains("resume-latency-us") && said.contains("0 to 1000000"), "{said}");
+    daemon.ok(&["set", "open_vswitch", ".", "other_config:resume-latency-us=[]"]);
+    assert_eq!(limit(&cpu), "0", "not limited");
+    daemon.ok(&["set", "open_vswitch", ".", "other_config:resume-latency-us=7"]);
+    drop(daemon);
+    assert_eq!(limit(&cpu), "0");
+}

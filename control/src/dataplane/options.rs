@@ -31,6 +31,11 @@ pub fn workers(settings: &Settings, allowed_cpus: &[usize]) -> WorkersConfig {
     }
 }
 
+/// How many microseconds the workers' CPUs may take to resume from idle.
+pub fn resume_latency(settings: &Settings) -> Option<u32> {
+    settings.number("resume-latency-us").map(|us| us as u32)
+}
+
 /// When queues are moved without being told to; `None` for never.
 pub fn auto_balance(settings: &Settings) -> Option<AutoBalance> {
     let number = |name, default: u64| settings.number(name).unwrap_or(default);

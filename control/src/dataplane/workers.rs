@@ -40,6 +40,9 @@ impl Balance {
         let config = options::workers(settings, workers.cpus());
         workers.set_idle(config.idle);
         workers.set_cache_entries(config.cache_entries);
+        if let Err(error) = workers.set_resume_latency(options::resume_latency(settings)) {
+            warn!("resume-latency-us has no effect: {error}");
+        }
         self.auto = options::auto_balance(settings);
         let worker_on = |cpu| workers.cpus().iter().position(|&it| it == cpu);
         let pin = |it: &Affinity| Some(Pin { port: it.port, index: it.queue, worker: worker_on(it.cpu)? });

@@ -150,6 +150,13 @@ pub const SETTINGS: &[Setting] = &[
         "200",
         "microseconds of finding nothing before a worker sleeps",
     ),
+    setting(
+        "resume-latency-us",
+        Scope::Workers,
+        Expect::Number(0, 1_000_000),
+        "not limited",
+        "microseconds that a worker's CPU may take to resume from idle; 0: it is never halted",
+    ),
     setting("pmd-rxq-isolate", Scope::Workers, Expect::Flag, "true", "a worker with a pinned queue polls no others"),
     setting("pmd-auto-lb", Scope::Workers, Expect::Flag, "false", "queues are moved when workers are loaded unequally"),
     setting(

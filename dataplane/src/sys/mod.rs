@@ -13,6 +13,7 @@ pub mod limits;
 pub mod netdev;
 pub mod packet_socket;
 pub mod poll;
+pub mod resume_latency;
 pub mod sigbus;
 pub mod socket;
 pub mod tap;

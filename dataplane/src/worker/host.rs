@@ -19,6 +19,7 @@ use crate::packet::{MAX_FRAME, MIN_FRAME};
 use crate::pipeline::{FlowCache, LOCAL_NUMBER, NOWHERE, PacketOut, PortEntry, Snapshot, Upcall, Upcalls};
 use crate::port::{PortId, QueueHost, RxQueue, TxQueues};
 use crate::sys::event::EventFd;
+use crate::sys::resume_latency::ResumeLatency;
 use crate::sys::{affinity, clock};
 
 /// How many workers, where, and what they do when idle.
@@ -42,6 +43,8 @@ pub struct Workers {
     /// Locked for as long as a queue is between two workers: a session that takes its queue back meanwhile waits, and then
     /// finds it with the new one. Workers never lock it.
     placement: Mutex<Placement>,
+    /// How long the CPUs may take to resume, and what keeps it so.
+    latencies: Mutex<(Option<u32>, Vec<ResumeLatency>)>,
     /// Each worker's counters when they were cleared.
     cleared: Mutex<Vec<WorkerTotals>>,
     /// On their way back from workers; a message of a new cache brings nothing.
@@ -109,6 +112,7 @@ impl Workers {
             board,
             mailboxes,
             threads: Mutex::default(),
+            latencies: Mutex::default(),
             removed_caches: Mutex::default(),
             upcalls: ready.iter().map(Worker::upcalls).collect(),
             injected: unbounded(),
@@ -159,6 +163,23 @@ impl Workers {
     /// When workers sleep from now on.
     pub fn set_idle(&self, idle: IdlePolicy) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.spin.store(idle.spin_cycles(), Ordering::Relaxed));
+    }
+
+    /// How many microseconds the workers' CPUs may take to resume from idle; `None` leaves that to the system. With 0 they are
+    /// never halted, though their time counts as idle.
+    ///
+    /// # Errors
+    /// Some CPU cannot be told; none is then, and the same is not tried again.
+    pub fn set_resume_latency(&self, us: Option<u32>) -> io::Result<()> {
+        let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        if latencies.0 == us {
+            return Ok(());
+        }
+        // What was asked for before goes first: each remembers what it found.
+        *latencies = (us, Vec::new());
+        let limit = |us| self.cpus.iter().map(|&cpu| ResumeLatency::limit(cpu, us)).collect::<io::Result<_>>();
+        latencies.1 = us.map_or(Ok(Vec::new()), limit)?;
+        Ok(())
     }
 
     /// How many flows each worker's cache of each bridge remembers from now on. What it remembered is forgotten when that is
@@ -320,6 +341,7 @@ impl Workers {
                 tracing::error!("a worker panicked");
             }
         }
+        let _ = self.set_resume_latency(None);
     }
 
     fn lock_removed(&self) -> std::sync::MutexGuard<'_, Vec<Receiver<Option<Box<FlowCache>>>>> {

@@ -86,12 +86,13 @@ fn receive(ring: &mut RxRing) -> Vec<Vec<u8>> {
 }
 
 fn contents(batch: &PacketBatch) -> Vec<Vec<u8>> {
-    let whole = |packet: &crate::packet::Packet| {
-        let mut bytes = vec![0; packet.len()];
-        packet.copy_to(&mut bytes).expect("room");
+    let whole = |id| {
+        let frame = batch.frame(id);
+        let mut bytes = vec![0; frame.len()];
+        frame.copy_to(&mut bytes).expect("room");
         bytes
     };
-    batch.packets().iter().map(whole).collect()
+    (0..batch.len()).map(whole).collect()
 }
 
 /// Sends frames as one batch; what stayed in the list, and what was sent.

@@ -180,6 +180,50 @@ fn long_frames_keep_their_tail_in_the_senders_memory_until_it_is_copied_across()
 }
 
 #[test]
+fn frames_nobody_looks_at_cross_whatever_their_buffers_look_like() {
+    let (page, frames) = (4096, [frame_of(1500, 1), frame_of(70, 2), frame_of(600, 3)]);
+    for features in KINDS {
+        // The second frame in one piece or in three: the others wait for it where they are, or are read because of it.
+        for in_place in [true, false] {
+            let (mut sender, mut receiver) = (Guest::new(8, features), Guest::new(8, features));
+            let (mut rx, mut tx) = (sender.rx(), receiver.tx());
+            sender.send(BUFFERS, &frames[0]);
+            if in_place {
+                sender.send(BUFFERS + page, &frames[1]);
+            } else {
+                sender.driver.write(BUFFERS + page, &frames[1][..30]);
+                sender.driver.write(BUFFERS + 2 * page, &frames[1][30..]);
+                let pieces = [readable(BUFFERS, 12), readable(BUFFERS + page, 30), readable(BUFFERS + 2 * page, 40)];
+                sender.driver.add(&pieces).expect("room");
+            }
+            sender.send(BUFFERS + 3 * page, &frames[2]);
+            let (mut batch, mut list) = (PacketBatch::new(), TxList::new());
+            batch.set_blind(true);
+            assert_eq!(rx.rx_batch(&mut batch), 3);
+            assert_eq!((batch.frames().is_some(), batch.bytes()), (in_place, 2170));
+            assert_eq!(contents(&batch), frames);
+            // Not in order, and into a chain in the middle.
+            let (order, first) = ([2, 0, 1], BUFFERS + 8 * page);
+            order.iter().for_each(|&id| assert!(list.push(id)));
+            receiver.driver.add(&[writable(first, 2000)]).expect("room");
+            let chain = [writable(first + page, 12), writable(first + 2 * page, 200), writable(first + 3 * page, 1800)];
+            receiver.driver.add(&chain).expect("room");
+            receiver.driver.add(&[writable(first + 5 * page, 2000)]).expect("room");
+            assert_eq!(tx.tx_batch(&batch, &mut list), 3);
+            tx.flush();
+            rx.finish();
+            assert_eq!(sender.driver.collect().len(), 3);
+            let lens: Vec<_> = receiver.driver.collect().into_iter().map(|(_, len)| len).collect();
+            assert_eq!(lens, [612, 1512, 82]);
+            assert!(receiver.driver.read(first + 12, 600) == frames[2]);
+            assert!(receiver.driver.read(first + 2 * page, 200) == frames[0][..200]);
+            assert!(receiver.driver.read(first + 3 * page, 1300) == frames[0][200..]);
+            assert!(receiver.driver.read(first + 5 * page + 12, 70) == frames[1]);
+        }
+    }
+}
+
+#[test]
 fn a_buffer_too_short_for_one_frame_serves_the_next() {
     for features in KINDS {
         let mut guest = Guest::new(8, features);
