@@ -49,7 +49,7 @@ fn errors_name_the_place_what_was_found_and_what_was_expected() {
         ("bridges = 3", "f.toml:1:11: bridges: expected a table, found integer 3"),
         (
             "[workers]\ncolour = 1",
-            "f.toml:2:1: unknown key \"colour\" in workers; expected one of cpus, cache-entries, idle, spin-us, pmd-rxq-isolate, \
+            "f.toml:2:1: unknown key \"colour\" in workers; expected one of cpus, cache-entries, idle, spin-us, resume-latency-us, pmd-rxq-isolate, \
              pmd-auto-lb, pmd-auto-lb-rebal-interval, pmd-auto-lb-load-threshold, pmd-auto-lb-improvement-threshold",
         ),
         ("[workers]\ncpus = [7]", "f.toml:2:8: workers.cpus: CPU 7 is not one this process may run on (0, 1)"),
