@@ -47,7 +47,7 @@ struct Sink;
 impl TxQueue for Sink {
     fn tx_batch(&mut self, packets: &PacketBatch, list: &mut TxList) -> usize {
         let count = list.len();
-        let bytes = list.ids().iter().map(|&id| packets.packets()[usize::from(id)].len()).sum();
+        let bytes = list.ids().iter().map(|&id| packets.frame(usize::from(id)).len()).sum();
         list.take(count, bytes);
         count
     }

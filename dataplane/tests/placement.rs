@@ -71,9 +71,9 @@ impl TxQueue for Sink {
         let count = list.ids().len();
         let mut bytes = 0;
         for &id in list.ids() {
-            let packet = &packets.packets()[usize::from(id)];
-            let mut frame = vec![0; packet.len()];
-            packet.copy_to(&mut frame).expect("as long as the packet");
+            let sent = packets.frame(usize::from(id));
+            let mut frame = vec![0; sent.len()];
+            sent.copy_to(&mut frame).expect("as long as the frame");
             let sender = usize::from(frame[SENDER]);
             let number = u32::from_be_bytes(frame[NUMBER].try_into().expect("four bytes"));
             if number != arrived.next[sender] {

@@ -116,7 +116,7 @@ impl TxQueue for Ring {
     fn tx_batch(&mut self, packets: &PacketBatch, list: &mut TxList) -> usize {
         let count = list.len().min(self.room.load(Relaxed));
         for _ in 0..count {
-            list.take(1, packets.packets()[usize::from(list.ids()[0])].len());
+            list.take(1, packets.frame(usize::from(list.ids()[0])).len());
         }
         self.room.store(self.room.load(Relaxed) - count + self.grows, Relaxed);
         count
