@@ -86,7 +86,7 @@ impl TxQueue for Sink {
             }
             arrived.next[sender] = number + 1;
             arrived.frames += 1;
-            bytes += packet.len();
+            bytes += sent.len();
         }
         list.take(count, bytes);
         count
