@@ -280,7 +280,8 @@ fn pools_come_go_and_move_under_traffic_and_no_flow_notices() {
                 port.sort(pools);
                 // Now and then the next change is wanted while one is under way.
                 let start = Instant::now();
-                while (round + at) % 3 > 0 && !port.status().is_sorted && start.elapsed() < Duration::from_secs(10) {
+                let waits = || !port.status().is_sorted && start.elapsed() < Duration::from_secs(10);
+                while (round + at) % 3 > 0 && !receiver.is_finished() && waits() {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 std::thread::sleep(Duration::from_millis(20));
@@ -317,6 +318,32 @@ fn pools_come_go_and_move_under_traffic_and_no_flow_notices() {
         received += (0..2).map(|queue| bench.poll(queue, &mut batch, |_| ())).sum::<usize>();
     }
     assert_eq!(received, 1000);
+}
+
+#[test]
+fn a_pool_takes_over_from_one_of_another_name_and_no_frame_overtakes() {
+    if !inside("a_pool_takes_over_from_one_of_another_name_and_no_frame_overtakes", PAIR) {
+        return;
+    }
+    const ROUNDS: u32 = 12;
+    const FRAMES: u32 = 50;
+    let bench = Bench::new(1);
+    let port = open(&bench, XdpOptions::new("v0"));
+    let far = FarEnd::new();
+    let named = |round: u32| vec![pool(&format!("vm{round}"), vec![to(1, 0)])];
+    let burst = |from: u32| (from..from + FRAMES).map(|number| numbered(mac(1), None, 0, number)).collect::<Vec<_>>();
+    sort(&bench, &port, &named(0));
+    for round in 1..ROUNDS {
+        let first = round * 2 * FRAMES;
+        // They lie in the ring of the pool that goes.
+        far.send(0, &burst(first));
+        port.sort(&named(round));
+        far.send(0, &burst(first + FRAMES));
+        let numbers: Vec<_> = bench.receive(0, 2 * FRAMES as usize).iter().map(|frame| number(frame)).collect();
+        assert_eq!(numbers, (first..first + 2 * FRAMES).collect::<Vec<_>>(), "round {round}");
+        let pools = wait_until_sorted(&bench, &port).pools;
+        assert_eq!((pools.len(), pools[0].sorter), (1, Sorter::Xdp));
+    }
 }
 
 #[test]

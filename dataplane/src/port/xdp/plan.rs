@@ -1,5 +1,6 @@
 //! Which pool gets which ring: a pure function of what is wanted, what is, and what works. A pool keeps what it has as long as
-//! that is allowed and works; others get the best that is free, in their order.
+//! that is allowed and works; others get the best that is free, in their order. What a pool leaves is free when its rings were
+//! drained, with the next plan.
 
 use super::program::MAX_POOL_SOCKETS;
 use super::sort::{SortPool, Sorter, SorterChoice};
@@ -28,8 +29,8 @@ pub(super) struct Planned {
     pub why_not: Vec<(Sorter, String)>,
 }
 
-/// Of each pool, in their order; `before` tells what one of this name has.
-pub(super) fn plan(pools: &[SortPool], before: impl Fn(&str) -> Home, means: &Means) -> Vec<Planned> {
+/// Of each pool, in their order; `before` has the name and the home of all that there are now, those that go too.
+pub(super) fn plan(pools: &[SortPool], before: &[(&str, Home)], means: &Means) -> Vec<Planned> {
     let nic = match means.choice.refusal(Sorter::Nic) {
         Some(why) => Err(why),
         None => means.nic.clone(),
@@ -38,13 +39,17 @@ pub(super) fn plan(pools: &[SortPool], before: impl Fn(&str) -> Home, means: &Me
         Some(why) => Err(why),
         None => means.xdp.clone(),
     };
-    let slots = xdp.map(|()| (1..=MAX_POOL_SOCKETS).collect());
-    let kept = |pool: &SortPool| if is_sortable(pool) { before(&pool.name) } else { Home::Nothing };
+    let kept = |pool: &SortPool| {
+        let had = before.iter().find(|(name, _)| *name == &*pool.name && is_sortable(pool));
+        had.map_or(Home::Nothing, |&(_, home)| home)
+    };
     let kept: Vec<_> = pools.iter().map(kept).collect();
-    let mut nic =
-        Supply::new(nic, kept.iter().filter_map(|home| if let Home::Hardware(n) = home { Some(*n) } else { None }));
-    let mut xdp =
-        Supply::new(slots, kept.iter().filter_map(|home| if let Home::Slot(n) = home { Some(*n) } else { None }));
+    let queue = |home: &Home| if let Home::Hardware(queue) = home { Some(*queue) } else { None };
+    let slot = |(_, home): &(&str, Home)| if let Home::Slot(slot) = home { Some(*slot) } else { None };
+    // A hardware queue is one ring, whosever frames it has. A slot that is left still has the ring of the pool that leaves:
+    // given away at once, it would have two, and nothing would say which comes first.
+    let mut nic = Supply::new(nic, kept.iter().filter_map(queue));
+    let mut xdp = Supply::new(xdp.map(|()| (1..=MAX_POOL_SOCKETS).collect()), before.iter().filter_map(slot));
     pools.iter().zip(kept).map(|(pool, kept)| place(pool, kept, &mut nic, &mut xdp)).collect()
 }
 
@@ -80,14 +85,14 @@ fn place(pool: &SortPool, kept: Home, nic: &mut Supply, xdp: &mut Supply) -> Pla
 struct Supply {
     /// All there are, or why none.
     all: Result<Vec<u16>, String>,
-    /// Those that nobody keeps, to be taken from the end.
+    /// Those that nobody has, to be taken from the end.
     free: Vec<u16>,
 }
 
 impl Supply {
-    fn new(all: Result<Vec<u16>, String>, kept: impl Iterator<Item = u16>) -> Self {
-        let kept: Vec<_> = kept.collect();
-        let free = all.iter().flatten().rev().copied().filter(|number| !kept.contains(number)).collect();
+    fn new(all: Result<Vec<u16>, String>, taken: impl Iterator<Item = u16>) -> Self {
+        let taken: Vec<_> = taken.collect();
+        let free = all.iter().flatten().rev().copied().filter(|number| !taken.contains(number)).collect();
         Self { all, free }
     }
 
@@ -114,15 +119,13 @@ mod tests {
     }
 
     fn homes(pools: &[SortPool], before: &[(&str, Home)], means: &Means) -> Vec<Home> {
-        let before =
-            |name: &str| before.iter().find(|(other, _)| *other == name).map_or(Home::Nothing, |found| found.1);
         plan(pools, before, means).into_iter().map(|planned| planned.home).collect()
     }
 
     #[test]
     fn the_first_pools_get_hardware_the_next_sockets_the_rest_nothing() {
         let pools: Vec<_> = (0..134).map(pool).collect();
-        let planned = plan(&pools, |_| Home::Nothing, &means(SorterChoice::Auto, Ok(vec![2, 3])));
+        let planned = plan(&pools, &[], &means(SorterChoice::Auto, Ok(vec![2, 3])));
         assert_eq!(planned[0], Planned { home: Home::Hardware(2), why_not: vec![] });
         assert_eq!(planned[1].home, Home::Hardware(3));
         let no_queue = (Sorter::Nic, "no room: the NIC's 2 spare queues have pools".to_owned());
@@ -147,9 +150,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_pool_leaves_is_nobody_elses_until_it_was_drained() {
+        let xdp = means(SorterChoice::Xdp, Err(String::new()));
+        let before = [("vm1", Home::Slot(1)), ("vm2", Home::Slot(2))];
+        assert_eq!(homes(&[pool(3), pool(2)], &before, &xdp), [Home::Slot(3), Home::Slot(2)], "vm1 goes");
+        assert_eq!(homes(&[pool(3), pool(2)], &before[1..], &xdp), [Home::Slot(1), Home::Slot(2)], "vm1 is gone");
+        let without_address = SortPool { filters: vec![], ..pool(1) };
+        assert_eq!(homes(&[without_address, pool(3)], &before, &xdp), [Home::Nothing, Home::Slot(3)]);
+        // As many as there can be, and one is replaced.
+        let names: Vec<_> = (0..MAX_POOL_SOCKETS).map(|number| format!("vm{number}")).collect();
+        let all: Vec<_> = (1..).zip(&names).map(|(slot, name)| (name.as_str(), Home::Slot(slot))).collect();
+        assert_eq!(homes(&[pool(500)], &all, &xdp), [Home::Nothing]);
+        assert_eq!(homes(&[pool(500)], &all[1..], &xdp), [Home::Slot(1)]);
+    }
+
+    #[test]
     fn the_option_limits_the_choice_and_says_so() {
         let says = |only| format!("the port's option says sorter={only}");
-        let chosen = |choice| plan(&[pool(1)], |_| Home::Slot(5), &means(choice, Ok(vec![1]))).remove(0);
+        let chosen = |choice| plan(&[pool(1)], &[("vm1", Home::Slot(5))], &means(choice, Ok(vec![1]))).remove(0);
         assert_eq!(chosen(SorterChoice::Nic).home, Home::Hardware(1));
         let xdp = chosen(SorterChoice::Xdp);
         assert_eq!((xdp.home, xdp.why_not), (Home::Slot(5), vec![(Sorter::Nic, says("xdp"))]));
@@ -163,7 +181,7 @@ mod tests {
         let group = SortFilter { mac: [1, 0, 0x5e, 0, 0, 1], vlan: 0 };
         let planned = plan(
             &[SortPool { filters: vec![group], ..pool(1) }, SortPool { filters: vec![], ..pool(2) }],
-            |_| Home::Slot(1),
+            &[("vm1", Home::Slot(1))],
             &means(SorterChoice::Auto, Ok(vec![1])),
         );
         assert!(

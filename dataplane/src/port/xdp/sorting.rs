@@ -109,17 +109,14 @@ impl Sorting {
         if self.change.is_some() {
             return false;
         }
-        let plans = plan(wanted, |name| self.home(name), &self.means());
+        let homes: Vec<_> = self.pools.iter().map(|sorted| (&*sorted.pool.name, sorted.planned.home)).collect();
+        let plans = plan(wanted, &homes, &self.means());
         let is_same =
             |((pool, plan), sorted): ((&SortPool, &Planned), &Sorted)| sorted.pool == *pool && sorted.planned == *plan;
         if self.pools.len() != wanted.len() || !wanted.iter().zip(&plans).zip(&self.pools).all(is_same) {
             self.begin(wanted, plans, program);
         }
         self.change.is_none()
-    }
-
-    fn home(&self, name: &str) -> Home {
-        self.pools.iter().find(|sorted| *sorted.pool.name == *name).map_or(Home::Nothing, |sorted| sorted.planned.home)
     }
 
     fn means(&self) -> Means {
