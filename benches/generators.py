@@ -81,15 +81,9 @@ class Rspktgen:
         command += ["--touch"] if load.touch else []
         return [*command, "--size", load.size, "--flows", load.flows, "--vary", load.vary]
 
-    @contextlib.contextmanager
     def running(self, switch, load):
         """In the background, as soon as packets move."""
-        program = Program("rspktgen-running", [*self.command(switch, load), "--duration", "120"])
-        try:
-            moved(switch, program)
-            yield program
-        finally:
-            program.stop()
+        return at_work(switch, Program("rspktgen-running", [*self.command(switch, load), "--duration", "120"]))
 
     def warm_up(self, switch, load):
         """Until the switch has seen every flow. OVS makes its packet pools when the first guest comes, which takes seconds."""
@@ -109,8 +103,7 @@ class Rspktgen:
     def measure(self, switch, load):
         seconds = self.place.seconds * load.times
         program = Program("rspktgen", [*self.command(switch, load), "--duration", seconds, "--warmup", load.warmup])
-        try:
-            moved(switch, program)
+        with at_work(switch, program):
             # The middle of the measured trial: warm-up ends, its stragglers arrive (30 ms), the trial starts.
             time.sleep(load.warmup + 0.15)
             before, kernel = switch.usage(), kernel_cycles(switch)
@@ -118,8 +111,6 @@ class Rspktgen:
             usage = switch.usage().since(before)
             its_own, softirqs = (now - then for now, then in zip(kernel_cycles(switch), kernel, strict=True))
             program.wait_until("its end", lambda: not_running(program), seconds + 20)
-        finally:
-            program.stop()
         text = program.text()
         if "{" not in text:
             raise Failed(f"rspktgen: {text.strip().splitlines()[-1] if text.strip() else 'said nothing'}")
@@ -159,6 +150,16 @@ def moved(switch, program):
     raise Failed("the switch moves no packets")
 
 
+@contextlib.contextmanager
+def at_work(switch, program):
+    """The program, as soon as the switch moves packets for it; it is stopped afterwards."""
+    try:
+        moved(switch, program)
+        yield program
+    finally:
+        program.stop()
+
+
 class Testpmd:
     """Two `net_virtio_user` devices; what arrives at one is sent by the other, so that 512 frames go round and round. Their
     addresses do not change on the way, so the switch must forward by port."""
@@ -173,7 +174,6 @@ class Testpmd:
         one = load.flows == 1 and load.guests == 2 and not (load.one_way or load.netdevs or load.touch)
         return one and setup.rules == PORT_RULES and load.size.isdigit() and int(load.size) < 2000
 
-    @contextlib.contextmanager
     def running(self, switch, load):
         """In the background, as soon as packets move."""
         place = self.place
@@ -187,12 +187,7 @@ class Testpmd:
         ]
         command += ["--force-max-simd-bitwidth=512", "--", "--nb-cores=1", "--txd=256", "--rxd=256"]
         command += ["--total-num-mbufs=4096", "--no-mlockall", f"--txpkts={load.size}", "--forward-mode=io", "--tx-first"]
-        program = Program("testpmd", command, stdin=-1)
-        try:
-            moved(switch, program)
-            yield program
-        finally:
-            program.stop()
+        return at_work(switch, Program("testpmd", command, stdin=-1))
 
     def measure(self, switch, load):
         with self.running(switch, load) as program:

@@ -28,8 +28,8 @@ def number(value):
 class Row:
     """One case with one generator: medians by switch, or why there is none."""
 
-    def __init__(self, case, generator, size):
-        self.case, self.generator, self.size = case, generator, size
+    def __init__(self, case, generator):
+        self.case, self.generator = case, generator
         self.samples, self.why = {}, {}
 
     def add(self, cell):
@@ -52,7 +52,7 @@ def rows(cells, scenario):
     for cell in cells:
         if cell["scenario"] == scenario:
             key = (cell["case"], cell["generator"])
-            found.setdefault(key, Row(*key, cell["size"])).add(cell)
+            found.setdefault(key, Row(*key)).add(cell)
     return list(found.values())
 
 

@@ -10,7 +10,7 @@ from statistics import median
 
 import host
 import sharing
-from generators import Load, Rspktgen, moved
+from generators import Load, Rspktgen
 from host import Failed, Program
 from openflow import times_to_effect
 from rules import acl_rules, exact_rules, explosion_pcap, explosion_rules, many_rules, tuple_rules
@@ -230,16 +230,14 @@ def shaping(bench):
             switch.limit("p1", bits, packets)
             generator = Rspktgen(bench.place)
             load = Load(size=str(size), ring="packed", one_way=True, window=0)
-            sender = Program("rspktgen", [*generator.command(switch, load), "--duration", "60"])
             try:
-                moved(switch, sender)
-                time.sleep(2.0)
-                start, before, dropped = time.monotonic(), switch.counts("p2"), switch.counts("p1")[2]
-                time.sleep(4.0)
-                took, after, dropped = time.monotonic() - start, switch.counts("p2"), switch.counts("p1")[2] - dropped
-                sender.check()
+                with generator.running(switch, load) as sender:
+                    time.sleep(2.0)
+                    start, before, dropped = time.monotonic(), switch.counts("p2"), switch.counts("p1")[2]
+                    time.sleep(4.0)
+                    took, after, dropped = time.monotonic() - start, switch.counts("p2"), switch.counts("p1")[2] - dropped
+                    sender.check()
             finally:
-                sender.stop()
                 switch.limit("p1")
             arrived, got = after[0] - before[0], after[1] - before[1]
             rate, wanted = (got * 8 / took, bits) if bits else (arrived / took, packets)

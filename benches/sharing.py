@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import host
 from farend import FarEnd, address, jain, max_min
-from generators import moved
+from generators import at_work
 from host import Failed, Program
 from switches import NORMAL, Setup
 
@@ -56,15 +56,12 @@ def fairness(bench):
             streams = [word for n in range(len(guests)) for word in ("--traffic", f"{n}->{n}")]
             with FarEnd(FAR, len(guests)) as far:
                 sender = Program("rspktgen", command(bench, switch, guests, *streams, "--duration", "60"))
-                try:
-                    moved(switch, sender)
+                with at_work(switch, sender):
                     time.sleep(1.0)
                     start, before = time.monotonic(), far.bytes()
                     time.sleep(4.0)
                     took, after = time.monotonic() - start, far.bytes()
                     sender.check()
-                finally:
-                    sender.stop()
             got = [8 * (b - a) / took for a, b in zip(before, after, strict=True)]
             ideal = max_min(LINE, [guest.weight for guest in guests], [guest.demand for guest in guests])
             parts = [one / wanted for one, wanted in zip(got, ideal, strict=True)]
@@ -118,8 +115,7 @@ def reaction(bench):
             other = f"{switch.socket(2)},packed,size=4096,timeout=20,mac={address(1)}"
             words = [*nice, bench.place.programs / "rspktgen", "--cores", bench.place.generator_cpu, "--no-learn", "--traffic", "0->0"]
             first = Program("rspktgen-first", [*words, "--guest", own, "--duration", "60"])
-            try:
-                moved(switch, first)
+            with at_work(switch, first):
                 time.sleep(1.0)
                 second = Program("rspktgen-second", [*words, "--guest", other, "--duration", "1"])
                 try:
@@ -127,8 +123,6 @@ def reaction(bench):
                 finally:
                     second.stop()
                 first.check()
-            finally:
-                first.stop()
             steps = sorted(later[0] - now[0] for now, later in zip(samples, samples[1:], strict=False))
             return {**reactions(samples, line / 8), "step_ms": 1e3 * steps[len(steps) // 2]}
 
@@ -207,16 +201,13 @@ def changes(bench):
             words = [bench.place.programs / "rspktgen", "--json", "--cores", bench.place.generator_cpu, *sockets, "--netdev", FAR]
             words += [*streams, "--bidir", "--flows", 64, "--check", "--window", "256", "--duration", "10"]
             program = Program("rspktgen-check", words)
-            try:
-                moved(switch, program)
+            with at_work(switch, program):
                 made = 0
                 while program.alive():
                     change(switch, made)
                     made += 1
                     time.sleep(0.1)
                 said = program.text()
-            finally:
-                program.stop()
             report = json.loads(said[said.index("{") :])
             check = report["check"]
             values = {name: check[name] for name in ("duplicate", "reordered")}

@@ -225,12 +225,6 @@ impl Packet {
         }
     }
 
-    /// Fetches the head's first line for writing, ahead of use.
-    #[inline(always)]
-    pub fn prefetch(&self) {
-        crate::sys::cpu::prefetch(&self.small[HEADROOM]);
-    }
-
     /// Copies the whole frame to `to`; returns its length, or `None` when `to` is shorter.
     pub fn copy_to(&self, to: &mut [u8]) -> Option<usize> {
         Frame::from(self).copy_to(to)
