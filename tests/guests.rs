@@ -239,6 +239,40 @@ fn a_guest_that_floods_costs_others_nothing() {
     assert_eq!(totals.drops("vm1", "tx_full") + totals.drops("vm2", "tx_full"), 0);
 }
 
+#[test]
+fn a_guest_that_comes_and_goes_takes_nobodys_cache() {
+    let _alone = alone();
+    // Too many rules to compare with one by one, with several masks: what a walk through them found is remembered.
+    let mut flows: Vec<_> = (0..40)
+        .map(|bit| format!("priority=9,ip,nw_src=198.51.100.{bit},nw_dst=203.0.113.0/{} actions=drop", 24 + bit % 8))
+        .collect();
+    flows.extend(["actions=NORMAL".to_owned(), "priority=10,in_port=9 actions=drop".to_owned()]);
+    let ports = ["vm1", "vm2", "vm3"].map(|port| (port, ""));
+    let daemon = Daemon::start(&config(&ports, &flows));
+    let pair = HonestPair::start([("vm1", ""), ("vm2", "")].map(|(port, options)| open(&daemon.path(port), options)));
+    pair.talks(20);
+    let walks = daemon.of_queues("walks");
+    assert!(walks > 0 && daemon.of_queues("cache_hits") > walks);
+    let link = || daemon.ok(&["get", "interface", "vm3", "link_state"]);
+    for _ in 0..3 {
+        let restless = open(&daemon.path("vm3"), "");
+        eventually("its link is up", || link() == "up\n");
+        drop(restless);
+        eventually("its link is down", || link() == "down\n");
+        pair.talks(5);
+    }
+    assert_eq!(daemon.of_queues("walks"), walks);
+    // Where somebody looks at its link, what is remembered must go.
+    daemon.ok(&["add-group", BRIDGE, "group_id=1,type=ff,bucket=watch_port:3,output:3,bucket=watch_port:1,output:1"]);
+    pair.talks(5);
+    let walks = daemon.of_queues("walks");
+    let _restless = open(&daemon.path("vm3"), "");
+    eventually("its link is up", || link() == "up\n");
+    pair.talks(5);
+    assert!(daemon.of_queues("walks") > walks);
+    pair.stop();
+}
+
 /// What a switch does about a guest's misdeed.
 enum Answer {
     /// The port is down until the guest starts again, for a reason with these words.

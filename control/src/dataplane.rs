@@ -141,8 +141,9 @@ fn bridge_view(
         |old: &&Arc<Bridge>| old.program.is_same(program) && Arc::ptr_eq(&old.fdb, &kept.fdb) && *old.ports == ports;
     if let Some(old) = old.filter(is_same) {
         let sorted = SortTable::carry(Some(old), old, wanted);
-        let is_same = Arc::ptr_eq(&sorted, &old.sorted);
-        return if is_same { Arc::clone(old) } else { Arc::new(Bridge { sorted, ..Bridge::clone(old) }) };
+        let is_same = Arc::ptr_eq(&sorted, &old.sorted) && old.program.dead_ports == program.dead_ports;
+        let new = || Arc::new(Bridge { program: program.clone(), sorted, ..Bridge::clone(old) });
+        return if is_same { Arc::clone(old) } else { new() };
     }
     let (fdb, stats) = (Arc::clone(&kept.fdb), Arc::clone(&kept.stats));
     let mut new = Bridge::new(version, program.clone(), fdb, Arc::new(ports), stats);
@@ -473,7 +474,8 @@ fn now_s() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use ringswitch_dataplane::flow::grammar::parse_flow;
+    use ringswitch_dataplane::flow::GroupEntry;
+    use ringswitch_dataplane::flow::grammar::{parse_flow, parse_group};
     use ringswitch_dataplane::port::PortEvents;
     use ringswitch_dataplane::sys::affinity::allowed_cpus;
     use ringswitch_dataplane::sys::event::EventFd;
@@ -512,6 +514,45 @@ mod tests {
         let after = publish(&mut switch, &programs);
         assert_eq!(after[0], before[0]);
         assert!(after[1] > before[1]);
+    }
+
+    #[test]
+    fn a_link_that_goes_down_leaves_the_caches_alone_unless_somebody_looks_at_it() {
+        let mut switch = switch();
+        let group = |text: &str| {
+            let group = parse_group(&format!("group_id=1,{text}"), &()).unwrap();
+            Program {
+                groups: [(1u32, Arc::new(GroupEntry::new(group, 0, 1)))].into_iter().collect(),
+                ..Program::default()
+            }
+        };
+        let rule = |text: &str| {
+            let mut program = Program::default();
+            program.tables.insert(parse_flow(text, &()).unwrap(), 0, 1);
+            program
+        };
+        let bundle = "bundle(symmetric_l4,0,hrw,ofport,members:1,2)";
+        let mut programs = [
+            rule("actions=NORMAL"),
+            group("type=select,bucket=output:1,bucket=output:2"),
+            group("type=ff,bucket=watch_port:1,output:1"),
+            rule(&format!("actions={bundle}")),
+            rule(&format!("actions=clone({bundle})")),
+        ];
+        (0..programs.len()).for_each(|bridge| switch.add_bridge(bridge, Learning { capacity: 16, aging: 300 }));
+        let before = publish(&mut switch, &programs);
+        programs.iter_mut().for_each(|program| program.dead_ports = Arc::new(vec![7]));
+        let after = publish(&mut switch, &programs);
+        let is_other: Vec<_> = before.iter().zip(&after).map(|(before, after)| before != after).collect();
+        assert_eq!(is_other, [false, false, true, true, true]);
+        // What a packet that control sends is to do may look at it all the same.
+        let snapshot = switch.workers.current();
+        assert_eq!(*snapshot.bridge(0).unwrap().program.dead_ports, [7]);
+        // Nobody looks any more.
+        programs[3].tables = rule("actions=NORMAL").tables;
+        let before = publish(&mut switch, &programs);
+        programs[3].dead_ports = Arc::default();
+        assert_eq!(publish(&mut switch, &programs)[3], before[3]);
     }
 
     #[test]

@@ -188,7 +188,14 @@ impl Daemon {
         assert_eq!(received + copies, sent + dropped, "packets got lost or were made up: {:#?}", before.0);
     }
 
-    /// The number of a worker's counter, over all workers.
+    /// A counter of all workers' queues.
+    pub fn of_queues(&self, counter: &str) -> u64 {
+        let workers = self.json(&["worker-stats"]);
+        let queues = workers.as_array().expect("a list").iter().flat_map(|worker| worker["queues"].as_array());
+        queues.flatten().map(|queue| queue[counter].as_u64().expect("a number")).sum()
+    }
+
+    /// A counter of all workers.
     pub fn worker(&self, counter: &str) -> u64 {
         let workers = self.json(&["worker-stats"]);
         workers.as_array().expect("a list").iter().map(|worker| worker[counter].as_u64().expect("a number")).sum()

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Action, Mask, group_reads};
+use super::reads::group_reads;
+use super::{Action, Mask};
 
 /// Highest number of a group; above are reserved ones.
 pub const GROUP_MAX: u32 = 0xffff_ff00;
@@ -118,6 +119,12 @@ impl GroupEntry {
         };
         let stats = (0..lanes).map(|_| lane()).collect();
         Self { reads: group_reads(&group), group, created_ms, stats }
+    }
+
+    /// True when which buckets packets go through depends on which ports' links are up.
+    #[must_use]
+    pub fn watches_links(&self) -> bool {
+        self.group.buckets.iter().any(|bucket| bucket.watch_port != WATCH_ANY)
     }
 }
 

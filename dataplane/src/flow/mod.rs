@@ -36,7 +36,7 @@ pub use group::{Bucket, CountLane, GROUP_MAX, Group, GroupEntry, GroupKind, Grou
 pub use key::{FRAME_WORDS, Field, FlowKey, KEY_WORDS, Mask, headers};
 pub use meter::{Band, BandKind, METER_CONTROLLER, METER_MAX, METER_SLOWPATH, Meter, MeterEntry, MeterTotals, Meters};
 pub use misuse::Misuse;
-pub use reads::{change_reads, group_reads, hash_fields, is_of_frame, is_plain, reads};
+pub use reads::{change_reads, hash_fields, is_of_frame, is_plain, reads};
 pub use rule::{DEFAULT_PRIORITY, Flow, FlowFlags, Match, Rule, RuleId, RuleLane, RuleTotals};
 pub use shape::{KeyShape, PackedKey};
 pub use suggest::near_miss;

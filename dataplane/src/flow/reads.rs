@@ -17,9 +17,20 @@ pub fn reads(actions: &[Action]) -> Mask {
     mask
 }
 
+/// True for actions that depend on which ports' links are up. (Those of a set never do.)
+fn watch_links(actions: &[Action]) -> bool {
+    actions.iter().any(|action| match action {
+        Action::Bundle(_) => true,
+        Action::Clone(actions) => watch_links(actions),
+        _ => false,
+    })
+}
+
 /// What the actions of a set of rules look at, as rules come and go. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Reads {
+    /// Rules that look at links.
+    watching: usize,
     /// Of rules that need a walk, and how many look at just that.
     walks: imbl::HashMap<Mask, usize>,
     /// Of rules whose actions are plain.
@@ -33,6 +44,7 @@ impl Reads {
 
     /// One more rule with these actions.
     pub fn add(&mut self, actions: &[Action]) {
+        self.watching += usize::from(watch_links(actions));
         let mask = reads(actions);
         if !mask.is_empty() {
             *self.part(actions).entry(mask).or_default() += 1;
@@ -41,12 +53,19 @@ impl Reads {
 
     /// One less.
     pub fn remove(&mut self, actions: &[Action]) {
+        self.watching -= usize::from(watch_links(actions));
         let (mask, part) = (reads(actions), self.part(actions));
         match part.get(&mask).copied() {
             Some(2..) => *part.entry(mask).or_default() -= 1,
             Some(_) => _ = part.remove(&mask),
             None => {}
         }
+    }
+
+    /// True when some rule looks at which links are up.
+    #[must_use]
+    pub fn watch_links(&self) -> bool {
+        self.watching > 0
     }
 
     /// True when some rule needs a walk.

@@ -88,6 +88,12 @@ impl Tables {
         union
     }
 
+    /// True when some rule looks at which ports' links are up.
+    #[must_use]
+    pub fn watch_links(&self) -> bool {
+        self.iter().any(|(_, table)| table.reads().watch_links())
+    }
+
     /// The rules that time out some day.
     pub fn timed(&self) -> impl Iterator<Item = &Arc<Rule>> {
         self.list.iter().flat_map(|(_, table)| table.timed())

@@ -221,12 +221,13 @@ pub struct Program {
     pub meters: Meters,
     /// Packets that no rule matches go to controllers (OpenFlow 1.0) instead of being dropped.
     pub miss_to_controller: bool,
-    /// Numbers of the ports whose link is down: fast failover passes them by.
+    /// Numbers of the ports whose link is down: fast failover and bundles pass them by.
     pub dead_ports: Arc<Vec<u32>>,
 }
 
 impl Program {
-    /// True when the other one is this one or a clone, and neither changed since.
+    /// True when what was cached for one holds for the other: it is this one or a clone, and neither changed since, but for
+    /// links that nothing here looks at. (A guest that comes and goes would take the caches from all others.)
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let Self { tables, groups, meters, miss_to_controller, dead_ports } = self;
@@ -234,7 +235,11 @@ impl Program {
             && groups.ptr_eq(&other.groups)
             && meters.ptr_eq(&other.meters)
             && *miss_to_controller == other.miss_to_controller
-            && *dead_ports == other.dead_ports
+            && (*dead_ports == other.dead_ports || !self.watches_links())
+    }
+
+    fn watches_links(&self) -> bool {
+        self.tables.watch_links() || self.groups.values().any(|entry| entry.watches_links())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Groups: which buckets a packet goes through.
 //!
-//! Source: OpenFlow 1.5.1 section 5.10. What changes while packets pass (a port goes down) comes as another version of the
-//! bridge, so that the choice holds for a path. Neighbours: `hash` spreads packets over the buckets of select groups.
+//! Source: OpenFlow 1.5.1 section 5.10. What changes while packets pass (a port that is watched goes down) comes as another
+//! version of the bridge, so that the choice holds for a path. Neighbours: `hash` spreads packets over the buckets of select groups.
 
 use super::hash::{of_fields, of_method, score};
 use super::{ActionSet, Outer, Stop, Walk};
