@@ -128,7 +128,7 @@ fn run(case: &Case, passes: usize) -> (f64, u64) {
     }
     let ports = Arc::new(BridgePorts::new(entries.iter().flatten().map(|entry| &**entry)));
     let view = BridgeView::new(1, program, Arc::new(Fdb::new(250_000)), ports, Arc::new(TableStats::new(1)));
-    workers.publish(Snapshot { epoch: 0, ports: entries, bridges: vec![Some(Arc::new(view))] });
+    workers.publish(Snapshot { ports: entries, bridges: vec![Some(Arc::new(view))], ..Snapshot::default() });
     // Guest 1 makes all of its addresses known.
     for flow in 0..if matches!(case.vary, Vary::Pairs) { case.flows } else { 1 } {
         let mut hello = frame(case.size, flow, case.vary);
@@ -193,6 +193,7 @@ fn main() {
         case("1500 B packed, NORMAL", true, 1500, 1, Vary::Macs, normal),
         case("64 B packed, NORMAL, 1 000 MACs", true, 64, 1000, Vary::Macs, normal),
         case("64 B packed, NORMAL, 100 000 MACs", true, 64, 100_000, Vary::Macs, normal),
+        case("64 B packed, NORMAL, 64 pairs", true, 64, 64, Vary::Pairs, normal),
         case("64 B packed, NORMAL, 1 000 pairs", true, 64, 1000, Vary::Pairs, normal),
         case("64 B packed, NORMAL, 100 000 pairs", true, 64, 100_000, Vary::Pairs, normal),
         case("64 B packed, 5-tuple, 1 flow", true, 64, 1, Vary::Tuples, tuple),

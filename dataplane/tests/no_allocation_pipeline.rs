@@ -104,7 +104,8 @@ fn paths_and_walks_allocate_nothing() {
         }
         let (fdb, stats) = (Arc::new(Fdb::new(64)), Arc::new(TableStats::new(1)));
         let view = BridgeView::new(1, program, fdb, Arc::clone(&bridge_ports), stats);
-        let snapshot = Snapshot { epoch: 1, ports: ports.clone(), bridges: vec![Some(Arc::new(view))] };
+        let snapshot =
+            Snapshot { epoch: 1, ports: ports.clone(), bridges: vec![Some(Arc::new(view))], ..Snapshot::default() };
         let mut pipeline = Pipeline::new(0);
         pipeline.set_cache(0, Some(Box::new(FlowCache::new(1024, &Mask::NONE))));
         let mut batch = PacketBatch::new();
@@ -145,7 +146,7 @@ fn sorted_frames_allocate_nothing_also_after_rules_changed() {
         let table = SortTable::carry(None, &view, std::slice::from_ref(&wanted));
         let derived = table.derive(&view, &mut Openings::default(), &mut 1000);
         view.sorted = Arc::new(derived.expect("something was not known"));
-        Snapshot { epoch: version, ports: ports.clone(), bridges: vec![Some(Arc::new(view))] }
+        Snapshot { epoch: version, ports: ports.clone(), bridges: vec![Some(Arc::new(view))], ..Snapshot::default() }
     };
     let mut pipeline = Pipeline::new(0);
     pipeline.set_cache(0, Some(Box::new(FlowCache::new(1024, &Mask::NONE))));

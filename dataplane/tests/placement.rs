@@ -155,7 +155,7 @@ impl Bench {
         let ports = Arc::new(BridgePorts::new(entries.iter().map(|entry| &**entry)));
         let view = BridgeView::new(1, program, Arc::new(Fdb::new(64)), ports, Arc::new(TableStats::new(2)));
         let ports = entries.into_iter().map(Some).collect();
-        self.workers.publish(Snapshot { epoch: 0, ports, bridges: vec![Some(Arc::new(view))] });
+        self.workers.publish(Snapshot { ports, bridges: vec![Some(Arc::new(view))], ..Snapshot::default() });
     }
 
     fn queue(&self, port: u16) -> Option<QueuePlacement> {

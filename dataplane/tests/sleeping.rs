@@ -88,7 +88,7 @@ fn a_woken_worker_serves_before_it_asks_anybody_to_stop_notifying() {
         let (tx, counters) = (Arc::new(TxQueues::new(1)), Arc::new([PortCounters::default()]));
         Some(Arc::new(PortEntry::new(PortId(id), u32::from(id) + 1, 0, tx, counters)))
     };
-    workers.publish(Snapshot { epoch: 0, ports: (0..PORTS).map(entry).collect(), bridges: Vec::new() });
+    workers.publish(Snapshot { ports: (0..PORTS).map(entry).collect(), bridges: Vec::new(), ..Snapshot::default() });
     let shared = Arc::new(Shared::default());
     let bells: Vec<EventFd> = (0..PORTS).map(|_| EventFd::new().expect("an eventfd")).collect();
     for (port, bell) in (0..PORTS).zip(&bells) {

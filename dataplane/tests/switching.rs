@@ -221,6 +221,39 @@ fn a_packet_output_twice_to_one_port_is_sent_twice() {
 }
 
 #[test]
+fn what_passed_many_times_does_not_hide_that_a_port_changed_its_vlan() {
+    let mut switch = TestSwitch::with_vlans([10, 10, 20].map(VlanMode::Access).into());
+    switch.send(2, [udp(2, 1, 10)]);
+    switch.send(3, [udp(3, 9, 10)]);
+    (0..5).for_each(|_| switch.send(1, [udp(1, 2, 10), udp(4, 2, 10)]));
+    switch.went_to();
+    switch.change(1, |entry| entry.vlan = VlanMode::Access(20));
+    switch.send(1, [udp(1, 2, 10), udp(1, 3, 10)]);
+    assert_eq!(switch.went_to(), [3, 3], "2 is unknown in VLAN 20, and floods stay there");
+    switch.change(1, |entry| entry.vlan = VlanMode::Access(10));
+    switch.send(1, [udp(1, 2, 10), udp(1, 3, 10)]);
+    assert_eq!(switch.went_to(), [2, 2]);
+    switch.assert_accounted();
+}
+
+#[test]
+fn a_flow_goes_on_behind_a_packet_of_it_that_is_dropped() {
+    let mut switch = TestSwitch::new(2);
+    switch.set_flows("actions=dec_ttl,NORMAL");
+    switch.send(2, [udp(2, 1, 10)]);
+    switch.received(1);
+    let frame = udp(1, 2, 10);
+    let mut dying = frame.clone();
+    dying[22] = 1;
+    // Also when it is remembered where the flow goes.
+    for _ in 0..4 {
+        switch.send(1, [&frame, &frame, &dying, &frame].map(Clone::clone));
+    }
+    assert_eq!((switch.received(2).len(), switch.drops()), (12, [("ttl_expired", 4)].into()));
+    switch.assert_accounted();
+}
+
+#[test]
 fn frames_are_looked_into_as_soon_as_something_depends_on_them() {
     let mut switch = TestSwitch::new(3);
     let send = |switch: &mut TestSwitch, flows: &str| {

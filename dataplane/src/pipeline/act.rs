@@ -1,5 +1,6 @@
 //! Act: runs a rule's actions on the packets it decided, when all of them are plain; and what paths need to output and change.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use super::egress::{Context, Egress};
@@ -102,13 +103,17 @@ pub(super) fn all(ids: &Range<usize>) -> u32 {
 /// The set bits of `alive`, among `ids`.
 #[inline(always)]
 pub(super) fn each(alive: u32, ids: &Range<usize>) -> impl Iterator<Item = usize> + use<> {
-    let mut left = alive & all(ids);
+    bits(alive & all(ids))
+}
+
+/// The set bits. None of them is beyond a batch, as the compiler sees.
+#[inline(always)]
+pub(super) fn bits(word: u32) -> impl Iterator<Item = usize> {
+    let mut left = NonZeroU32::new(word);
     std::iter::from_fn(move || {
-        let id = left.trailing_zeros() as usize;
-        (left != 0).then(|| {
-            left &= left - 1;
-            id
-        })
+        let bits = left?;
+        left = NonZeroU32::new(bits.get() & (bits.get() - 1));
+        Some(bits.trailing_zeros() as usize)
     })
 }
 

@@ -5,13 +5,13 @@
 
 use std::ops::Range;
 
-use super::act::{Burst, each};
+use super::act::{Burst, all, bits};
 use super::fdb::{Fdb, FdbKey, Probe, Sighting};
-use super::pairs::{Pair, PairCache, Since};
+use super::pairs::{PairCache, Place, Since, Start, Target};
 use super::rewrite;
-use super::snapshot::{Form, NOWHERE};
+use super::snapshot::{Form, NOWHERE, VlanMode};
 use crate::flow::Action;
-use crate::packet::{BATCH, DropReason, Packet};
+use crate::packet::{BATCH, DropReason, MIN_FRAME, Packet};
 use crate::port::PortId;
 
 /// 01:80:c2:00:00:00 to 0f: addresses that a bridge never forwards.
@@ -32,24 +32,21 @@ fn is_group(mac: u64) -> bool {
     mac & 1 << 40 != 0
 }
 
-/// What a frame begins with: both addresses, the type, and the tag's id if there is one.
-type Start = [u8; 16];
-
-/// Of frames that are shorter too: a tag that is cut off is none.
+/// What a frame begins with, as far as it matters here. Of frames that are shorter too: a tag that is cut off is none.
 #[inline(always)]
-fn addresses(packet: &Packet) -> Option<Addresses> {
+fn start(packet: &Packet) -> [u8; 16] {
     let head = packet.head();
-    if let Some(start) = head.first_chunk::<16>() {
-        return Some(addresses_in(start));
-    }
-    let mut start: Start = [0; 16];
-    start[..14].copy_from_slice(head.get(..14)?);
-    Some(Addresses { tag: None, ..addresses_in(&start) })
+    head.first_chunk().copied().unwrap_or_else(|| {
+        let mut start = [0; 16];
+        let there = head.len().min(MIN_FRAME);
+        start[..there].copy_from_slice(&head[..there]);
+        start
+    })
 }
 
 #[inline(always)]
-fn addresses_in(start: &Start) -> Addresses {
-    let word = u128::from_be_bytes(*start);
+fn addresses(packet: &Packet) -> Addresses {
+    let word = u128::from_be_bytes(start(packet));
     let (first, second) = ((word >> 64) as u64, word as u64);
     let tag = match (second >> 16) as u16 {
         0x8100 | 0x88a8 => Some(second as u16 & 0x0fff),
@@ -63,22 +60,23 @@ pub(super) struct Room {
     known: PairCache,
     /// This batch asks it and tells it.
     asks: bool,
-    pairs: [Pair; BATCH],
+    starts: [Start; BATCH],
+    places: [Place; BATCH],
     /// Destination and source, of pairs that are not remembered.
     probes: [(Probe, Probe); BATCH],
-    /// Where to; [`NOWHERE`] when it is to be flooded.
-    targets: [PortId; BATCH],
+    /// Where to; to [`NOWHERE`] what is to be flooded.
+    targets: [Target; BATCH],
 }
 
 impl Default for Room {
     fn default() -> Self {
-        let none = (Probe::NONE, Probe::NONE);
         Self {
             known: PairCache::default(),
             asks: false,
-            pairs: [Pair::NONE; BATCH],
-            probes: [none; BATCH],
-            targets: [NOWHERE; BATCH],
+            starts: [Start::default(); BATCH],
+            places: [Place::default(); BATCH],
+            probes: [(Probe::NONE, Probe::NONE); BATCH],
+            targets: [Target::default(); BATCH],
         }
     }
 }
@@ -91,34 +89,58 @@ struct Here {
     since: Since,
 }
 
-/// Forwards the packets in `alive`. `last`: no action follows, so a packet may be left in the form in which it went out.
-///
-/// Packets of one flow mostly come together: a run with the same addresses is worked out and looked up once. Runs that leave
-/// through the same port are sent together.
-pub(super) fn forward(burst: &mut Burst, alive: u32, ids: &Range<usize>, last: bool) {
-    let starts = find_runs(burst.batch.packets(), alive, ids);
-    burst.normal.asks = burst.normal.known.is_worth_asking();
-    let admitted = find_pairs(burst, starts, alive, ids);
-    find_targets(burst, admitted, ids);
-    let ends = !alive | starts & !admitted;
-    let mut left = admitted;
-    while left != 0 {
-        let first = left.trailing_zeros() as usize;
-        let target = burst.normal.targets[first];
-        // With the runs behind it that go to the same port.
-        let most = run_from(first, ends, ids.end).end;
-        let mut end = first;
-        while left != 0 && end < most && burst.normal.targets[end] == target {
-            left &= left - 1;
-            end = (left.trailing_zeros() as usize).min(most);
+/// What a bridge lets in at a port.
+struct Gate<'a> {
+    packets: &'a [Packet],
+    vlan: &'a VlanMode,
+}
+
+impl Gate<'_> {
+    /// Checks what must not be forwarded; destination and source in the frame's VLAN.
+    #[inline(always)]
+    fn admit(&self, id: usize) -> Result<(FdbKey, FdbKey), DropReason> {
+        let packet = &self.packets[id];
+        if packet.len() < MIN_FRAME {
+            return Err(DropReason::RuleDrop);
         }
-        forward_to(burst, target, first..end, starts, last);
+        let Addresses { dst, src, tag } = addresses(packet);
+        if dst >> 20 == RESERVED >> 4 {
+            return Err(DropReason::Reserved);
+        }
+        let vlan = self.vlan.ingress(tag).ok_or(DropReason::VlanNotAllowed)?;
+        Ok((FdbKey::of_upper(dst, vlan), FdbKey::of_upper(src, vlan)))
     }
 }
 
-/// Forwards neighbours to the port behind which their destinations are; `starts` begin runs with the same addresses.
+/// Forwards the packets in `alive`. `last`: no action follows, so a packet may be left in the form in which it went out.
+///
+/// Packets of one flow mostly come together: a run that begins in the same way is worked out and looked up once. Runs that leave
+/// through the same port are sent together.
+pub(super) fn forward(burst: &mut Burst, alive: u32, ids: &Range<usize>, last: bool) {
+    let mut passing = alive & all(ids);
+    let starts = burst.normal.find_runs(burst.batch.packets(), passing);
+    let Found { refused, parts } = find_targets(burst, starts);
+    for first in bits(refused) {
+        let run = run_from(first, starts | !passing, ids.end);
+        passing &= !all(&run);
+        let gate = Gate { packets: burst.batch.packets(), vlan: &burst.ingress.vlan };
+        if let Err(reason) = gate.admit(first) {
+            run.for_each(|id| burst.egress.note_drop(id, reason));
+        }
+    }
+    let parts = match parts {
+        Some(parts) => parts | edges(passing),
+        None => burst.normal.find_parts(starts, passing),
+    };
+    for first in bits(parts) {
+        let target = burst.normal.targets[first].port();
+        forward_to(burst, target, run_from(first, parts | !passing, ids.end), last);
+    }
+}
+
+/// Forwards neighbours to the port behind which their destinations are.
 #[inline(always)]
-fn forward_to(burst: &mut Burst, target: PortId, ids: Range<usize>, starts: u32, last: bool) {
+fn forward_to(burst: &mut Burst, target: PortId, ids: Range<usize>, last: bool) {
     // The port may have left the bridge since its addresses were learned.
     let entry = burst.context.snapshot.port(target).filter(|entry| entry.bridge == burst.ingress.bridge);
     match entry.map(|entry| entry.id) {
@@ -128,27 +150,8 @@ fn forward_to(burst: &mut Burst, target: PortId, ids: Range<usize>, starts: u32,
         Some(port) if burst.bridge.ports.plain && port != burst.ingress.id => {
             burst.egress.output_range(burst.context, burst.batch, ids, port);
         }
-        target => {
-            let mut first = ids.start;
-            for id in ids {
-                first = if starts & 1 << id != 0 { id } else { first };
-                deliver(burst, id, burst.normal.pairs[first].dst.vlan(), target, last);
-            }
-        }
+        target => ids.for_each(|id| deliver(burst, id, target, last)),
     }
-}
-
-/// A bit for each packet that begins a run of packets with the same addresses and tag.
-#[inline(always)]
-fn find_runs(packets: &[Packet], alive: u32, ids: &Range<usize>) -> u32 {
-    let mut starts = 0;
-    let mut before: Option<&Start> = None;
-    for id in each(alive, ids) {
-        let start = packets[id].head().first_chunk();
-        starts |= u32::from(start.is_none() || start != before) << id;
-        before = start;
-    }
-    starts
 }
 
 /// From `first` to the next index whose bit in `breaks` is set, or to `end`.
@@ -158,71 +161,118 @@ fn run_from(first: usize, breaks: u32, end: usize) -> Range<usize> {
     first..(first + 1 + behind.trailing_zeros() as usize).min(end)
 }
 
-/// The addresses of each run, as a bit for each run that may be forwarded: what is remembered of them is on its way then.
-#[inline(always)]
-fn find_pairs(burst: &mut Burst, starts: u32, alive: u32, ids: &Range<usize>) -> u32 {
-    let (mut admitted, asks) = (starts, burst.normal.asks);
-    for first in each(starts, ids) {
-        match admit(burst, first) {
-            Ok((dst, src)) if asks => burst.normal.pairs[first] = burst.normal.known.pair(dst, src),
-            Ok((dst, src)) => burst.normal.pairs[first] = Pair::unasked(dst, src),
-            Err(refused) => {
-                admitted &= !(1 << first);
-                run_from(first, starts | !alive, ids.end).for_each(|id| burst.egress.note_drop(id, refused));
-            }
-        }
-    }
-    admitted
+/// What is known of a batch's runs, as a bit for each.
+struct Found {
+    /// They must not be forwarded.
+    refused: u32,
+    /// They go to another port than the run before, where all were remembered.
+    parts: Option<u32>,
 }
 
-/// Learns sources and finds destinations, in the order in which the packets came.
+/// Learns sources and finds destinations of runs, in the order in which the packets came.
 #[inline(always)]
-fn find_targets(burst: &mut Burst, wanted: u32, ids: &Range<usize>) {
+fn find_targets(burst: &mut Burst, starts: u32) -> Found {
     let (fdb, port) = (&*burst.bridge.fdb, burst.ingress.id);
     let now_s = (burst.context.now_ms / 1000) as u32;
-    let here = (port != NOWHERE).then(|| Here { port, now_s, since: Since::new(fdb, port, now_s) });
-    let unknown = burst.normal.recall(fdb, here, wanted, ids);
-    if unknown != 0 {
-        burst.normal.look_up(fdb, here, wanted, unknown, ids);
+    let since = || Since::new(fdb, port, now_s, burst.context.snapshot.vlan_epoch);
+    let here = (port != NOWHERE).then(|| Here { port, now_s, since: since() });
+    let (unknown, parts) = burst.normal.recall(fdb, here, starts);
+    if unknown == 0 {
+        return Found { refused: 0, parts: Some(parts) };
     }
+    let gate = Gate { packets: burst.batch.packets(), vlan: &burst.ingress.vlan };
+    Found { refused: burst.normal.look_up(fdb, here, &gate, starts, unknown), parts: None }
+}
+
+/// The first bit of each stretch of neighbours.
+fn edges(bits: u32) -> u32 {
+    bits & !(bits << 1)
 }
 
 impl Room {
-    /// Finds the targets of what is remembered; a bit for each that is not.
+    /// A bit for each packet that begins a run of neighbours with the same beginning.
     #[inline(always)]
-    fn recall(&mut self, fdb: &Fdb, here: Option<Here>, wanted: u32, ids: &Range<usize>) -> u32 {
-        let Some(here) = here.filter(|_| self.asks) else { return wanted };
-        let mut unknown = 0;
-        for id in each(wanted, ids) {
-            let target = self.known.recall(fdb, &self.pairs[id], here.since);
-            unknown |= u32::from(target.is_none()) << id;
-            self.targets[id] = target.unwrap_or(NOWHERE);
+    fn find_runs(&mut self, packets: &[Packet], passing: u32) -> u32 {
+        let (mut starts, mut before) = (edges(passing), Start::default());
+        for id in bits(passing) {
+            let start = Start::new(&start(&packets[id]));
+            self.starts[id] = start;
+            starts |= u32::from(start != before) << id;
+            before = start;
         }
-        self.known.asked(wanted.count_ones(), unknown.count_ones());
-        unknown
+        starts
     }
 
-    /// Finds the targets of those that are `unknown`, and of all behind one that changed the table.
-    fn look_up(&mut self, fdb: &Fdb, here: Option<Here>, wanted: u32, mut unknown: u32, ids: &Range<usize>) {
-        self.fetch(fdb, unknown, ids);
+    /// A bit for each run that goes to another port than the run before it, or has none before it.
+    #[inline(always)]
+    fn find_parts(&self, starts: u32, passing: u32) -> u32 {
+        let (mut parts, mut before) = (edges(passing), NOWHERE);
+        for id in bits(starts & passing) {
+            let port = self.targets[id].port();
+            parts |= u32::from(port != before) << id;
+            before = port;
+        }
+        parts
+    }
+
+    /// Finds the targets of what is remembered: a bit for each that is not, and one for each that goes to another port than the
+    /// one before. A function of its own: its loops need all registers.
+    #[inline(never)]
+    fn recall(&mut self, fdb: &Fdb, here: Option<Here>, wanted: u32) -> (u32, u32) {
+        self.asks = self.known.is_worth_asking();
+        let Some(here) = here.filter(|_| self.asks) else { return (wanted, 0) };
+        for id in bits(wanted) {
+            self.places[id] = self.known.place(self.starts[id]);
+        }
+        let (mut unknown, mut parts, mut before) = (0, 0, Target::from(NOWHERE));
+        for id in bits(wanted) {
+            let Some(target) = self.known.recall(self.starts[id], self.places[id], here.since) else {
+                unknown |= 1 << id;
+                continue;
+            };
+            self.targets[id] = target;
+            parts |= u32::from(target != before) << id;
+            before = target;
+        }
+        // What addresses left is looked up again, with what follows it: that is seldom.
+        let stale = bits(parts).find(|&first| !self.targets[first].holds(fdb));
+        unknown |= stale.map_or(0, |first| wanted & !0 << first);
+        self.known.asked(wanted.count_ones(), unknown.count_ones());
+        (unknown, parts)
+    }
+
+    /// Finds the targets of those that are `unknown`, and of all behind one that changed the table; a bit for each that must not
+    /// be forwarded.
+    #[inline(never)]
+    fn look_up(&mut self, fdb: &Fdb, here: Option<Here>, gate: &Gate, wanted: u32, mut unknown: u32) -> u32 {
+        let mut refused = self.fetch(fdb, gate, unknown);
         let mut fetched = unknown;
+        unknown &= !refused;
         while unknown != 0 {
             let id = unknown.trailing_zeros() as usize;
             unknown &= unknown - 1;
             if self.look_up_one(fdb, here, id) == Sighting::News {
                 unknown = wanted & !1 << id;
-                self.fetch(fdb, unknown & !fetched, ids);
+                refused |= self.fetch(fdb, gate, unknown & !fetched);
                 fetched |= unknown;
+                unknown &= !refused;
             }
         }
+        refused
     }
 
-    /// Works out where the table has these, all before the first is looked up: their entries are on the way then.
+    /// Works out where the table has these, all before the first is looked up: their entries are on the way then. A bit for each
+    /// that must not be forwarded.
     #[inline(always)]
-    fn fetch(&mut self, fdb: &Fdb, unknown: u32, ids: &Range<usize>) {
-        for id in each(unknown, ids) {
-            self.probes[id] = (fdb.probe(self.pairs[id].dst), fdb.probe(self.pairs[id].src));
+    fn fetch(&mut self, fdb: &Fdb, gate: &Gate, unknown: u32) -> u32 {
+        let mut refused = 0;
+        for id in bits(unknown) {
+            match gate.admit(id) {
+                Ok((dst, src)) => self.probes[id] = (fdb.probe(dst), fdb.probe(src)),
+                Err(_) => refused |= 1 << id,
+            }
         }
+        refused
     }
 
     #[inline(always)]
@@ -233,33 +283,20 @@ impl Room {
             _ => Sighting::Other,
         };
         let target = if is_group(dst.key().mac_bits()) { None } else { fdb.lookup(dst) };
-        self.targets[id] = target.unwrap_or(NOWHERE);
+        self.targets[id] = target.unwrap_or(NOWHERE).into();
         if let (true, Sighting::Settled, Some(here), Some(port)) = (self.asks, sighting, here, target) {
-            self.known.note(fdb, &self.pairs[id], here.since, port);
+            self.known.note(fdb, (self.starts[id], dst.key()), self.places[id], here.since, port);
         }
         sighting
     }
 }
 
-/// Checks what a bridge must not forward; destination and source in the frame's VLAN.
 #[inline(always)]
-fn admit(burst: &Burst, id: usize) -> Result<(FdbKey, FdbKey), DropReason> {
-    // Receivers drop what is shorter than two addresses and a type.
-    let Addresses { dst, src, tag } = addresses(&burst.batch.packets()[id]).ok_or(DropReason::RuleDrop)?;
-    if dst >> 20 == RESERVED >> 4 {
-        return Err(DropReason::Reserved);
-    }
-    let vlan = if burst.bridge.ports.plain { Some(tag.unwrap_or(0)) } else { burst.ingress.vlan.ingress(tag) };
-    let vlan = vlan.ok_or(DropReason::VlanNotAllowed)?;
-    Ok((FdbKey::of_upper(dst, vlan), FdbKey::of_upper(src, vlan)))
-}
-
-#[inline(always)]
-fn deliver(burst: &mut Burst, id: usize, vlan: u16, target: Option<PortId>, last: bool) {
+fn deliver(burst: &mut Burst, id: usize, target: Option<PortId>, last: bool) {
     match target {
         Some(port) if port == burst.ingress.id => burst.egress.note_drop(id, DropReason::SamePort),
         Some(port) if burst.bridge.ports.plain => burst.egress.output(burst.context, burst.batch, id, port),
-        Some(port) => deliver_tagged(burst, id, vlan, std::iter::once(port), last),
+        Some(port) => deliver_tagged(burst, id, std::iter::once(port), last),
         None => {
             burst.egress.note_drop(id, DropReason::NobodyToFlood);
             let bridge = burst.bridge;
@@ -268,7 +305,7 @@ fn deliver(burst: &mut Burst, id: usize, vlan: u16, target: Option<PortId>, last
             if bridge.ports.plain {
                 others.for_each(|port| burst.egress.output(burst.context, burst.batch, id, port));
             } else {
-                deliver_tagged(burst, id, vlan, others, last);
+                deliver_tagged(burst, id, others, last);
             }
         }
     }
@@ -276,10 +313,11 @@ fn deliver(burst: &mut Burst, id: usize, vlan: u16, target: Option<PortId>, last
 
 /// Delivers where ports differ in how they carry the VLAN: first to those that want the frame as it is, then, with the tag
 /// added or removed, to the others.
-fn deliver_tagged(burst: &mut Burst, id: usize, vlan: u16, ports: impl Iterator<Item = PortId> + Clone, last: bool) {
+fn deliver_tagged(burst: &mut Burst, id: usize, ports: impl Iterator<Item = PortId> + Clone, last: bool) {
     let snapshot = burst.context.snapshot;
+    let tag = addresses(&burst.batch.packets()[id]).tag;
+    let Some(vlan) = burst.ingress.vlan.ingress(tag) else { return };
     let form = |port: PortId| snapshot.port(port).and_then(|entry| entry.vlan.egress(vlan));
-    let tag = addresses(&burst.batch.packets()[id]).and_then(|addresses| addresses.tag);
     let (as_it_is, other) = match tag {
         Some(1..) => (Form::Tagged, Form::Untagged),
         // No tag, or one that carries a priority only.

@@ -23,6 +23,8 @@ pub const NOWHERE: PortId = PortId(u16::MAX);
 pub struct Snapshot {
     /// Which publication this is, from 1.
     pub epoch: u64,
+    /// The publication since which every port carries the VLANs that it carries now.
+    pub vlan_epoch: u64,
     /// Ports by [`PortId`].
     pub ports: Vec<Option<Arc<PortEntry>>>,
     /// Bridges by index; a removed bridge leaves a hole that is reused.
@@ -35,6 +37,18 @@ impl Snapshot {
     #[must_use]
     pub fn port(&self, id: PortId) -> Option<&Arc<PortEntry>> {
         self.ports.get(usize::from(id.0))?.as_ref()
+    }
+
+    /// Makes this the publication after `old`.
+    pub(crate) fn follow(&mut self, old: &Self) {
+        self.epoch = old.epoch + 1;
+        let count = self.ports.len().max(old.ports.len());
+        let entries = (0..count).map(|id| PortId(id as u16)).map(|id| (self.port(id), old.port(id)));
+        let is_same = |(now, before): (Option<&Arc<PortEntry>>, Option<&Arc<PortEntry>>)| match (now, before) {
+            (Some(now), Some(before)) => Arc::ptr_eq(now, before) || now.vlan == before.vlan,
+            (now, before) => now.is_none() && before.is_none(),
+        };
+        self.vlan_epoch = if { entries }.all(is_same) { old.vlan_epoch } else { self.epoch };
     }
 
     /// The bridge with this index, if there is one.

@@ -27,8 +27,8 @@ impl Switchboard {
     /// Puts `snapshot` up as the next epoch, which is returned. Frees the snapshots that no worker uses any more.
     pub fn publish(&self, mut snapshot: Snapshot) -> u64 {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let epoch = current.epoch + 1;
-        snapshot.epoch = epoch;
+        snapshot.follow(&current);
+        let epoch = snapshot.epoch;
         let old = std::mem::replace(&mut *current, Arc::new(snapshot));
         drop(current);
         self.epoch.store(epoch, Ordering::SeqCst);

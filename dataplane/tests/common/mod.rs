@@ -216,7 +216,7 @@ impl TestSwitch {
         view.shortlist = view.shortlist.filter(|_| self.has_shortlist);
         let before = self.workers.current();
         view.sorted = SortTable::carry(before.bridge(0).map(|before| &**before), &view, &self.wanted);
-        self.workers.publish(Snapshot { epoch: 0, ports: entries, bridges: vec![Some(Arc::new(view))] });
+        self.workers.publish(Snapshot { ports: entries, bridges: vec![Some(Arc::new(view))], ..Snapshot::default() });
     }
 
     /// Control finds out about what is wanted, until it looked at so many rules; false when there was nothing to find out.
