@@ -14,8 +14,8 @@ use super::fdb::{Fdb, FdbKey, fold};
 use crate::port::PortId;
 use crate::sys::cpu::prefetch;
 
-/// Half a megabyte, which stays in a core's own cache. More pairs than that are found sooner in the table that
-/// all workers share, see [`PairCache::asked`].
+/// Half a megabyte, which stays in a core's own cache. More pairs than that are found sooner in the table that all workers share,
+/// see [`PairCache::asked`].
 const LINES: usize = 1 << 13;
 /// Batches that do without, after one of which less than half was remembered.
 const REST: u32 = 15;
@@ -40,8 +40,8 @@ impl Start {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place(u16);
 
-/// The second, the epoch of the ports' VLANs (16 bits of each: that both come again takes years, and then it were for a second),
-/// and the stamp of the port where frames come in, which names the port too.
+/// The second and the epoch of the ports' VLANs, 16 bits of each, and the stamp of the port where frames come in, which names the
+/// port too. What comes again after 18 hours, and still is in its place, only lets an address be refreshed a second later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Since(u64);
 

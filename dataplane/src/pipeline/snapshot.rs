@@ -42,13 +42,12 @@ impl Snapshot {
     /// Makes this the publication after `old`.
     pub(crate) fn follow(&mut self, old: &Self) {
         self.epoch = old.epoch + 1;
-        let count = self.ports.len().max(old.ports.len());
-        let entries = (0..count).map(|id| PortId(id as u16)).map(|id| (self.port(id), old.port(id)));
-        let is_same = |(now, before): (Option<&Arc<PortEntry>>, Option<&Arc<PortEntry>>)| match (now, before) {
+        let mut ids = 0..self.ports.len().max(old.ports.len()) as u16;
+        let has_its_vlans = |id: u16| match (self.port(PortId(id)), old.port(PortId(id))) {
             (Some(now), Some(before)) => Arc::ptr_eq(now, before) || now.vlan == before.vlan,
             (now, before) => now.is_none() && before.is_none(),
         };
-        self.vlan_epoch = if { entries }.all(is_same) { old.vlan_epoch } else { self.epoch };
+        self.vlan_epoch = if ids.all(has_its_vlans) { old.vlan_epoch } else { self.epoch };
     }
 
     /// The bridge with this index, if there is one.
