@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use common::daemon::queues;
 use common::guests::{HonestPair, frame, mac, open};
 use common::{BRIDGE, Daemon, alone, config, eventually};
 use ringswitch_dataplane::sys::affinity::allowed_cpus;
@@ -228,10 +229,8 @@ fn workers_tell_what_they_did_per_queue_and_per_interval() {
     let daemon = daemon_on(cpus, "", &[("vm1", ""), ("vm2", "")]);
     let pair = HonestPair::start(["vm1", "vm2"].map(|port| open(&daemon.path(port), "mrg")));
     pair.talks(20);
-    let queue = |report: &Value, port: &str| {
-        let queues = report.as_array().expect("workers").iter().flat_map(|worker| worker["queues"].as_array());
-        queues.flatten().find(|queue| queue["port"] == port).expect("it is polled").clone()
-    };
+    let queue =
+        |report: &Value, port: &str| queues(report).find(|queue| queue["port"] == port).expect("it is polled").clone();
     let number = |queue: &Value, what: &str| queue[what].as_u64().expect("a number");
     let sum = |buckets: &Value| -> u64 {
         buckets.as_array().expect("buckets").iter().map(|bucket| number(bucket, "count")).sum()

@@ -190,9 +190,7 @@ impl Daemon {
 
     /// A counter of all workers' queues.
     pub fn of_queues(&self, counter: &str) -> u64 {
-        let workers = self.json(&["worker-stats"]);
-        let queues = workers.as_array().expect("a list").iter().flat_map(|worker| worker["queues"].as_array());
-        queues.flatten().map(|queue| queue[counter].as_u64().expect("a number")).sum()
+        queues(&self.json(&["worker-stats"])).map(|queue| queue[counter].as_u64().expect("a number")).sum()
     }
 
     /// A counter of all workers.
@@ -200,6 +198,11 @@ impl Daemon {
         let workers = self.json(&["worker-stats"]);
         workers.as_array().expect("a list").iter().map(|worker| worker[counter].as_u64().expect("a number")).sum()
     }
+}
+
+/// The queues that all workers poll, of what `worker-stats` says.
+pub fn queues(report: &Value) -> impl Iterator<Item = &Value> {
+    report.as_array().expect("workers").iter().flat_map(|worker| worker["queues"].as_array()).flatten()
 }
 
 impl Drop for Daemon {

@@ -113,31 +113,31 @@ pub struct FlowCache {
 }
 
 /// Words that start on a cache line.
-pub(super) struct Lines {
+struct Lines {
     words: Vec<u64>,
     skew: usize,
 }
 
 impl Lines {
     /// Zeros; what is never written costs no memory.
-    pub fn new(count: usize) -> Self {
+    fn new(count: usize) -> Self {
         let words = vec![0; count + LINE_WORDS];
         let misplaced = words.as_ptr() as usize / size_of::<u64>() % LINE_WORDS;
         Self { words, skew: (LINE_WORDS - misplaced) % LINE_WORDS }
     }
 
     #[inline(always)]
-    pub fn word(&self, at: usize) -> &u64 {
+    fn word(&self, at: usize) -> &u64 {
         &self.words[self.skew + at]
     }
 
     #[inline(always)]
-    pub fn slice(&self, at: usize, count: usize) -> &[u64] {
+    fn slice(&self, at: usize, count: usize) -> &[u64] {
         &self.words[self.skew + at..][..count]
     }
 
     #[inline(always)]
-    pub fn slice_mut(&mut self, at: usize, count: usize) -> &mut [u64] {
+    fn slice_mut(&mut self, at: usize, count: usize) -> &mut [u64] {
         &mut self.words[self.skew + at..][..count]
     }
 }
