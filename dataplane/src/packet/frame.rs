@@ -133,6 +133,15 @@ impl Packet {
         }
     }
 
+    /// The first 16 bytes of the head when it has that many and lies where heads mostly do; for those who look at many frames.
+    #[inline(always)]
+    #[must_use]
+    pub fn beginning(&self) -> Option<&[u8; 16]> {
+        let start = usize::from(self.start);
+        let beginning = self.small.get(start..start + 16)?.first_chunk();
+        beginning.filter(|_| self.head_len >= 16 && !self.is_large)
+    }
+
     #[cold]
     fn large_head(&self, place: Range<usize>) -> &[u8] {
         &self.large[place]

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::act::{Burst, all, bits};
 use super::fdb::{Fdb, FdbKey, Probe, Sighting};
-use super::pairs::{PairCache, Place, Since, Start, Target};
+use super::pairs::{PairCache, Since, Start, Targets};
 use super::rewrite;
 use super::snapshot::{Form, NOWHERE, VlanMode};
 use crate::flow::Action;
@@ -32,21 +32,10 @@ fn is_group(mac: u64) -> bool {
     mac & 1 << 40 != 0
 }
 
-/// What a frame begins with, as far as it matters here. Of frames that are shorter too: a tag that is cut off is none.
-#[inline(always)]
-fn start(packet: &Packet) -> [u8; 16] {
-    let head = packet.head();
-    head.first_chunk().copied().unwrap_or_else(|| {
-        let mut start = [0; 16];
-        let there = head.len().min(MIN_FRAME);
-        start[..there].copy_from_slice(&head[..there]);
-        start
-    })
-}
-
+/// Of a frame that is as short as may be too: a tag that is cut off is none.
 #[inline(always)]
 fn addresses(packet: &Packet) -> Addresses {
-    let word = u128::from_be_bytes(start(packet));
+    let word = u128::from_be_bytes(packet.beginning().copied().unwrap_or_else(|| other_beginning(packet.head())));
     let (first, second) = ((word >> 64) as u64, word as u64);
     let tag = match (second >> 16) as u16 {
         0x8100 | 0x88a8 => Some(second as u16 & 0x0fff),
@@ -55,17 +44,25 @@ fn addresses(packet: &Packet) -> Addresses {
     Addresses { dst: first, src: first << 48 | second >> 16, tag }
 }
 
+#[cold]
+fn other_beginning(head: &[u8]) -> [u8; 16] {
+    head.first_chunk().copied().unwrap_or_else(|| {
+        let mut beginning = [0; 16];
+        let there = head.len().min(MIN_FRAME);
+        beginning[..there].copy_from_slice(&head[..there]);
+        beginning
+    })
+}
+
 /// What a worker keeps for [`forward`]: what it remembers, and what it knows of the packets of a batch between two passes.
 pub(super) struct Room {
     known: PairCache,
     /// This batch asks it and tells it.
     asks: bool,
-    starts: [Start; BATCH],
-    places: [Place; BATCH],
     /// Destination and source, of pairs that are not remembered.
     probes: [(Probe, Probe); BATCH],
-    /// Where to; to [`NOWHERE`] what is to be flooded.
-    targets: [Target; BATCH],
+    /// Where runs go; to [`NOWHERE`] what is to be flooded.
+    targets: Targets,
 }
 
 impl Default for Room {
@@ -73,10 +70,8 @@ impl Default for Room {
         Self {
             known: PairCache::default(),
             asks: false,
-            starts: [Start::default(); BATCH],
-            places: [Place::default(); BATCH],
             probes: [(Probe::NONE, Probe::NONE); BATCH],
-            targets: [Target::default(); BATCH],
+            targets: Targets::default(),
         }
     }
 }
@@ -118,7 +113,7 @@ impl Gate<'_> {
 /// through the same port are sent together.
 pub(super) fn forward(burst: &mut Burst, alive: u32, ids: &Range<usize>, last: bool) {
     let mut passing = alive & all(ids);
-    let starts = burst.normal.find_runs(burst.batch.packets(), passing);
+    let starts = find_runs(burst.batch.packets(), passing);
     let Found { refused, parts } = find_targets(burst, starts);
     for first in bits(refused) {
         let run = run_from(first, starts | !passing, ids.end);
@@ -128,12 +123,9 @@ pub(super) fn forward(burst: &mut Burst, alive: u32, ids: &Range<usize>, last: b
             run.for_each(|id| burst.egress.note_drop(id, reason));
         }
     }
-    let parts = match parts {
-        Some(parts) => parts | edges(passing),
-        None => burst.normal.find_parts(starts, passing),
-    };
+    let parts = parts | edges(passing);
     for first in bits(parts) {
-        let target = burst.normal.targets[first].port();
+        let target = burst.normal.targets.port(first);
         forward_to(burst, target, run_from(first, parts | !passing, ids.end), last);
     }
 }
@@ -165,8 +157,8 @@ fn run_from(first: usize, breaks: u32, end: usize) -> Range<usize> {
 struct Found {
     /// They must not be forwarded.
     refused: u32,
-    /// They go to another port than the run before, where all were remembered.
-    parts: Option<u32>,
+    /// They go elsewhere than the one before, of those that may be.
+    parts: u32,
 }
 
 /// Learns sources and finds destinations of runs, in the order in which the packets came.
@@ -176,12 +168,14 @@ fn find_targets(burst: &mut Burst, starts: u32) -> Found {
     let now_s = (burst.context.now_ms / 1000) as u32;
     let since = || Since::new(fdb, port, now_s, burst.context.snapshot.vlan_epoch);
     let here = (port != NOWHERE).then(|| Here { port, now_s, since: since() });
-    let (unknown, parts) = burst.normal.recall(fdb, here, starts);
-    if unknown == 0 {
-        return Found { refused: 0, parts: Some(parts) };
-    }
     let gate = Gate { packets: burst.batch.packets(), vlan: &burst.ingress.vlan };
-    Found { refused: burst.normal.look_up(fdb, here, &gate, starts, unknown), parts: None }
+    match burst.normal.recall(fdb, here, gate.packets, starts) {
+        (0, parts) => Found { refused: 0, parts },
+        (unknown, _) => {
+            let refused = burst.normal.look_up(fdb, here, &gate, starts, unknown);
+            Found { refused, parts: burst.normal.targets.parts(starts & !refused) }
+        }
+    }
 }
 
 /// The first bit of each stretch of neighbours.
@@ -189,53 +183,42 @@ fn edges(bits: u32) -> u32 {
     bits & !(bits << 1)
 }
 
+/// A bit for each packet that begins a run of neighbours with the same beginning. Where the first two differ, others mostly do
+/// too: then each packet is a run, because to compare them all would cost more than it saves.
+#[inline(always)]
+fn find_runs(packets: &[Packet], passing: u32) -> u32 {
+    let start = |id: usize| packets[id].beginning().map(Start::new);
+    let mut ids = bits(passing);
+    if let (Some(first), Some(second)) = (ids.next(), ids.next())
+        && start(first) != start(second)
+    {
+        return passing;
+    }
+    let (mut starts, mut before) = (edges(passing), Start::default());
+    for id in bits(passing) {
+        let Some(start) = start(id) else {
+            // A run of its own.
+            starts |= 0b11 << id;
+            continue;
+        };
+        starts |= u32::from(start != before) << id;
+        before = start;
+    }
+    starts & passing
+}
+
 impl Room {
-    /// A bit for each packet that begins a run of neighbours with the same beginning.
+    /// Finds the targets of what is remembered: a bit for each that is not, and one for each that goes elsewhere than the one
+    /// before.
     #[inline(always)]
-    fn find_runs(&mut self, packets: &[Packet], passing: u32) -> u32 {
-        let (mut starts, mut before) = (edges(passing), Start::default());
-        for id in bits(passing) {
-            let start = Start::new(&start(&packets[id]));
-            self.starts[id] = start;
-            starts |= u32::from(start != before) << id;
-            before = start;
-        }
-        starts
-    }
-
-    /// A bit for each run that goes to another port than the run before it, or has none before it.
-    #[inline(always)]
-    fn find_parts(&self, starts: u32, passing: u32) -> u32 {
-        let (mut parts, mut before) = (edges(passing), NOWHERE);
-        for id in bits(starts & passing) {
-            let port = self.targets[id].port();
-            parts |= u32::from(port != before) << id;
-            before = port;
-        }
-        parts
-    }
-
-    /// Finds the targets of what is remembered: a bit for each that is not, and one for each that goes to another port than the
-    /// one before. A function of its own: its loops need all registers.
-    #[inline(never)]
-    fn recall(&mut self, fdb: &Fdb, here: Option<Here>, wanted: u32) -> (u32, u32) {
+    fn recall(&mut self, fdb: &Fdb, here: Option<Here>, packets: &[Packet], wanted: u32) -> (u32, u32) {
+        self.targets.clear();
         self.asks = self.known.is_worth_asking();
         let Some(here) = here.filter(|_| self.asks) else { return (wanted, 0) };
-        for id in bits(wanted) {
-            self.places[id] = self.known.place(self.starts[id]);
-        }
-        let (mut unknown, mut parts, mut before) = (0, 0, Target::from(NOWHERE));
-        for id in bits(wanted) {
-            let Some(target) = self.known.recall(self.starts[id], self.places[id], here.since) else {
-                unknown |= 1 << id;
-                continue;
-            };
-            self.targets[id] = target;
-            parts |= u32::from(target != before) << id;
-            before = target;
-        }
+        let mut unknown = self.known.recall(packets, wanted, here.since, &mut self.targets);
+        let parts = self.targets.parts(wanted & !unknown);
         // What addresses left is looked up again, with what follows it: that is seldom.
-        let stale = bits(parts).find(|&first| !self.targets[first].holds(fdb));
+        let stale = bits(parts).find(|&first| !self.targets.holds(first, fdb));
         unknown |= stale.map_or(0, |first| wanted & !0 << first);
         self.known.asked(wanted.count_ones(), unknown.count_ones());
         (unknown, parts)
@@ -251,7 +234,7 @@ impl Room {
         while unknown != 0 {
             let id = unknown.trailing_zeros() as usize;
             unknown &= unknown - 1;
-            if self.look_up_one(fdb, here, id) == Sighting::News {
+            if self.look_up_one(fdb, here, gate, id) == Sighting::News {
                 unknown = wanted & !1 << id;
                 refused |= self.fetch(fdb, gate, unknown & !fetched);
                 fetched |= unknown;
@@ -276,16 +259,18 @@ impl Room {
     }
 
     #[inline(always)]
-    fn look_up_one(&mut self, fdb: &Fdb, here: Option<Here>, id: usize) -> Sighting {
+    fn look_up_one(&mut self, fdb: &Fdb, here: Option<Here>, gate: &Gate, id: usize) -> Sighting {
         let (dst, src) = self.probes[id];
         let sighting = match here {
             Some(here) if !is_group(src.key().mac_bits()) => fdb.learn(src, here.port, here.now_s),
             _ => Sighting::Other,
         };
         let target = if is_group(dst.key().mac_bits()) { None } else { fdb.lookup(dst) };
-        self.targets[id] = target.unwrap_or(NOWHERE).into();
-        if let (true, Sighting::Settled, Some(here), Some(port)) = (self.asks, sighting, here, target) {
-            self.known.note(fdb, (self.starts[id], dst.key()), self.places[id], here.since, port);
+        self.targets.set(id, target.unwrap_or(NOWHERE));
+        if let (true, Sighting::Settled, Some(here), Some(port)) = (self.asks, sighting, here, target)
+            && let Some(beginning) = gate.packets[id].beginning()
+        {
+            self.known.note(fdb, (Start::new(beginning), dst.key()), here.since, port);
         }
         sighting
     }

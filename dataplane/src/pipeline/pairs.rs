@@ -10,13 +10,17 @@
 //! own, and only his port gets new stamps.
 //! Neighbours: `normal` asks, and fills it with what `fdb` said.
 
+use super::act::bits;
 use super::fdb::{Fdb, FdbKey, fold};
+use crate::packet::{BATCH, Packet};
 use crate::port::PortId;
-use crate::sys::cpu::prefetch;
+use crate::sys::large_page::{LargePage, WORDS};
 
 /// Half a megabyte, which stays in a core's own cache. More pairs than that are found sooner in the table that all workers share,
 /// see [`PairCache::asked`].
-const LINES: usize = 1 << 13;
+const ENTRIES: usize = WORDS / ENTRY;
+/// Words of an entry.
+const ENTRY: usize = 4;
 /// Batches that do without, after one of which less than half was remembered.
 const REST: u32 = 15;
 /// Fewer packets than this tell nothing about that.
@@ -36,10 +40,6 @@ impl Start {
     }
 }
 
-/// The line where a pair is.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Place(u16);
-
 /// The second and the epoch of the ports' VLANs, 16 bits of each, and the stamp of the port where frames come in, which names the
 /// port too. What comes again after 18 hours, and still is in its place, only lets an address be refreshed a second later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,44 +55,85 @@ impl Since {
 
 /// The destination's port, with its stamp above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Target(u64);
+struct Target(u64);
 
 impl Target {
-    /// The port.
     #[inline(always)]
-    pub fn port(self) -> PortId {
+    fn port(self) -> PortId {
         PortId(self.0 as u16)
     }
 
     /// No address left the port since it was noted.
     #[inline(always)]
-    pub fn holds(self, fdb: &Fdb) -> bool {
+    fn holds(self, fdb: &Fdb) -> bool {
         self.0 >> 32 == u64::from(fdb.stamp(self.port()))
     }
 }
 
-impl From<PortId> for Target {
-    /// One that was just looked up.
-    fn from(port: PortId) -> Self {
-        Self(port.0.into())
+/// Where packets of a batch go.
+pub(super) struct Targets {
+    each: [Target; BATCH],
+    /// Bits that any of those since the last [`clear`](Self::clear) has, and that every one has: the same when all go to the same
+    /// port, which costs less to know than to compare neighbours.
+    any: u64,
+    every: u64,
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self { each: [Target::default(); BATCH], any: 0, every: !0 }
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Entry {
-    start: Start,
-    since: Since,
-    target: Target,
-}
+impl Targets {
+    /// A new batch begins.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        (self.any, self.every) = (0, !0);
+    }
 
-/// A cache line.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(align(64))]
-struct Line([Entry; 2]);
+    /// Packet `id` goes to `port`, which was just looked up.
+    #[inline(always)]
+    pub fn set(&mut self, id: usize, port: PortId) {
+        let target = Target(port.0.into());
+        self.each[id] = target;
+        self.any |= target.0;
+        self.every &= target.0;
+    }
+
+    /// Where packet `id` goes.
+    #[inline(always)]
+    pub fn port(&self, id: usize) -> PortId {
+        self.each[id].port()
+    }
+
+    /// True when no address left the port since what was recalled for packet `id` was noted.
+    #[inline(always)]
+    pub fn holds(&self, id: usize, fdb: &Fdb) -> bool {
+        self.each[id].holds(fdb)
+    }
+
+    /// A bit for each of `ids` with another target than the one before it, and for the first.
+    #[inline(always)]
+    pub fn parts(&self, ids: u32) -> u32 {
+        let first = ids & ids.wrapping_neg();
+        if self.any == self.every {
+            return first;
+        }
+        let (mut parts, mut before) = (first, Target::default());
+        for id in bits(ids) {
+            let target = self.each[id];
+            parts |= u32::from(target != before) << id;
+            before = target;
+        }
+        parts
+    }
+}
 
 /// See the module.
 pub(super) struct PairCache {
-    lines: Box<[Line; LINES]>,
+    /// Entries of four words: how frames begin, since when that is known, the target.
+    entries: Box<LargePage>,
     seeds: [u64; 2],
     /// Batches that still do without.
     rest: u32,
@@ -102,25 +143,17 @@ impl Default for PairCache {
     fn default() -> Self {
         use std::hash::{BuildHasher, RandomState};
         let random = RandomState::new();
-        let lines = vec![Line::default(); LINES].try_into().expect("as many as were asked for");
-        Self { lines, seeds: [0, 1].map(|which| random.hash_one(which)), rest: 0 }
+        Self { entries: LargePage::zeroed(), seeds: [0, 1].map(|which| random.hash_one(which)), rest: 0 }
     }
 }
 
 impl PairCache {
-    /// Where to look for a pair that is going to be asked for; its entry is on its way then.
+    /// Where a pair's entry is, unless that was taken: then it is its neighbour.
     #[inline(always)]
-    pub fn place(&self, start: Start) -> Place {
-        let hash = fold(start.0[0] ^ self.seeds[0], start.0[1] ^ self.seeds[1]);
-        // The lowest bits would lie in a pattern when addresses count up.
-        let place = Place((hash >> 24) as u16);
-        prefetch(self.line(place));
-        place
-    }
-
-    #[inline(always)]
-    fn line(&self, place: Place) -> &Line {
-        &self.lines[usize::from(place.0) % LINES]
+    fn place(&self, start: Start) -> usize {
+        let hash = fold(start.0[0] ^ self.seeds[0], start.0[1].wrapping_add(self.seeds[1]));
+        // The highest bits: the lowest would lie in a pattern when addresses count up.
+        (hash >> (u64::BITS - ENTRIES.ilog2())) as usize
     }
 
     /// True when a batch is to ask; others leave everything as it is.
@@ -139,23 +172,58 @@ impl PairCache {
         }
     }
 
-    /// Where the destination was when the source needed no learning: it still is there if that [holds](Target::holds).
+    /// Finds the targets of the packets that are `wanted`: where their destinations were when their sources needed no learning,
+    /// and still are if that [holds](Targets::holds). Returns a bit for each that is not remembered.
     #[inline(always)]
-    pub fn recall(&self, start: Start, place: Place, since: Since) -> Option<Target> {
-        let Line(entries) = self.line(place);
-        let found = entries.iter().find(|entry| entry.start == start && entry.since == since);
-        found.map(|entry| entry.target)
+    pub fn recall(&self, packets: &[Packet], wanted: u32, since: Since, targets: &mut Targets) -> u32 {
+        match self.recall_from::<0>(packets, wanted, since, targets) {
+            0 => 0,
+            others => self.recall_from::<1>(packets, others, since, targets),
+        }
+    }
+
+    /// The same, looking for pairs in their entries, or in the `NEXT` ones only. Functions of their own, because the loop needs all
+    /// registers; entries come in time without having been asked for, as one packet does not wait for another.
+    #[inline(never)]
+    fn recall_from<const NEXT: usize>(
+        &self,
+        packets: &[Packet],
+        wanted: u32,
+        since: Since,
+        targets: &mut Targets,
+    ) -> u32 {
+        let (mut unknown, mut any, mut every) = (0, targets.any, targets.every);
+        for id in bits(wanted) {
+            let start = packets[id].beginning().map(Start::new);
+            match start.and_then(|start| self.entry(self.place(start) ^ NEXT, start, since)) {
+                Some(target) => {
+                    targets.each[id] = target;
+                    any |= target.0;
+                    every &= target.0;
+                }
+                None => unknown |= 1 << id,
+            }
+        }
+        (targets.any, targets.every) = (any, every);
+        unknown
+    }
+
+    #[inline(always)]
+    fn entry(&self, place: usize, start: Start, since: Since) -> Option<Target> {
+        let [first, second, noted, target] = self.entries.as_chunks().0[place];
+        (Start([first, second]) == start && Since(noted) == since).then_some(Target(target))
     }
 
     /// The table said that the source is settled and the destination behind `port`.
-    pub fn note(&mut self, fdb: &Fdb, (start, dst): (Start, FdbKey), place: Place, since: Since, port: PortId) {
-        let Line(entries) = &mut self.lines[usize::from(place.0) % LINES];
-        let is_old = |entry: &&mut Entry| entry.since.0 >> 32 != since.0 >> 32;
-        let Some(entry) = entries.iter_mut().find(is_old) else { return };
+    pub fn note(&mut self, fdb: &Fdb, (start, dst): (Start, FdbKey), since: Since, port: PortId) {
+        let place = self.place(start);
+        let (entries, _) = self.entries.as_chunks_mut::<ENTRY>();
+        let is_old = |&place: &usize| entries[place][2] >> 32 != since.0 >> 32;
+        let Some(place) = [place, place ^ 1].into_iter().find(is_old) else { return };
         let stamp = fdb.stamp(port);
         // It may have left before the stamp was taken.
         if fdb.lookup(fdb.probe(dst)) == Some(port) {
-            *entry = Entry { start, since, target: Target(u64::from(stamp) << 32 | u64::from(port.0)) };
+            entries[place] = [start.0[0], start.0[1], since.0, u64::from(stamp) << 32 | u64::from(port.0)];
         }
     }
 }
@@ -163,11 +231,23 @@ impl PairCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::PacketBatch;
     use crate::pipeline::fdb::Sighting;
 
     /// What a frame of these addresses begins with.
     fn start(dst: u64, src: u64) -> Start {
         Start([dst, src])
+    }
+
+    /// Asks about one frame; what was recalled holds.
+    fn recall(batch: &mut PacketBatch, (cache, fdb): (&PairCache, &Fdb), start: Start, since: Since) -> Option<PortId> {
+        batch.clear();
+        let beginning = batch.next_slot().expect("room").reset(16);
+        beginning.copy_from_slice(&start.0.map(u64::to_ne_bytes).concat());
+        batch.push();
+        let mut targets = Targets::default();
+        let unknown = cache.recall(batch.packets(), 1, since, &mut targets);
+        (unknown == 0 && targets.holds(0, fdb)).then(|| targets.port(0))
     }
 
     const PORTS: u64 = 3;
@@ -181,7 +261,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
-        let mut cache = PairCache::default();
+        let (mut cache, mut batch) = (PairCache::default(), PacketBatch::new());
         // Smaller than what is learned, so that addresses are pushed out.
         let (mut fdb, mut now_s, mut recalled) = (Fdb::new(7), 1, 0);
         for _ in 0..200_000 {
@@ -199,10 +279,10 @@ mod tests {
             let port = if random(50) == 0 { port } else { PortId((mac % PORTS) as u16) };
             let start = start(random(MACS), mac);
             let (dst, src) = (FdbKey::new(start.0[0], 0), FdbKey::new(mac, 0));
-            let (since, place) = (Since::new(&fdb, port, now_s, 0), cache.place(start));
-            if let Some(found) = cache.recall(start, place, since).filter(|target| target.holds(&fdb)) {
+            let since = Since::new(&fdb, port, now_s, 0);
+            if let Some(found) = recall(&mut batch, (&cache, &fdb), start, since) {
                 recalled += 1;
-                assert_eq!(fdb.lookup(fdb.probe(dst)), Some(found.port()));
+                assert_eq!(fdb.lookup(fdb.probe(dst)), Some(found));
                 let entries = fdb.entries(now_s);
                 let source = entries.iter().find(|entry| FdbKey::of(entry.mac, 0) == src).expect("it was learned");
                 assert_eq!(source.port, port);
@@ -210,7 +290,7 @@ mod tests {
             } else if fdb.learn(fdb.probe(src), port, now_s) == Sighting::Settled
                 && let Some(target) = fdb.lookup(fdb.probe(dst))
             {
-                cache.note(&fdb, (start, dst), place, since, target);
+                cache.note(&fdb, (start, dst), since, target);
             }
         }
         assert!(recalled > 500, "{recalled}");
@@ -233,18 +313,42 @@ mod tests {
     }
 
     #[test]
-    fn a_full_line_keeps_what_it_has_until_the_second_is_over() {
-        let (fdb, mut cache) = (Fdb::new(64), PairCache::default());
-        let starts: Vec<_> = (1..4).map(|mac| start(0, mac)).collect();
-        (0..4).for_each(|mac| _ = fdb.learn(fdb.probe(FdbKey::new(mac, 0)), PortId(mac.min(1) as u16), 5));
-        let (dst, place) = (FdbKey::new(0, 0), Place(0));
+    fn full_entries_are_kept_until_the_second_is_over() {
+        let (fdb, mut cache, mut batch) = (Fdb::new(64), PairCache::default(), PacketBatch::new());
+        // Three that want the same two entries, from one sender.
+        let mut wanting = std::collections::HashMap::<usize, Vec<u64>>::new();
+        let (senders, starts): (Vec<_>, Vec<_>) = (1..)
+            .find_map(|mac| {
+                let macs = wanting.entry(cache.place(start(0, mac)) / 2).or_default();
+                macs.push(mac);
+                (macs.len() == 3).then(|| macs.iter().map(|&mac| (mac, start(0, mac))).unzip())
+            })
+            .expect("one of many");
+        let dst = FdbKey::new(0, 0);
+        fdb.learn(fdb.probe(dst), PortId(0), 5);
+        senders.into_iter().for_each(|mac| _ = fdb.learn(fdb.probe(FdbKey::new(mac, 0)), PortId(1), 5));
         let mut known = |now_s, vlan_epoch| {
             let since = Since::new(&fdb, PortId(1), now_s, vlan_epoch);
-            starts.iter().for_each(|&start| cache.note(&fdb, (start, dst), place, since, PortId(0)));
-            starts.iter().map(|&start| cache.recall(start, place, since).is_some()).collect::<Vec<_>>()
+            starts.iter().for_each(|&start| cache.note(&fdb, (start, dst), since, PortId(0)));
+            starts.iter().map(|&start| recall(&mut batch, (&cache, &fdb), start, since).is_some()).collect::<Vec<_>>()
         };
         assert_eq!(known(5, 1), [true, true, false]);
         assert_eq!(known(6, 1), [true, true, false]);
         assert_eq!(known(6, 2), [true, true, false], "or other VLANs are carried");
+    }
+
+    #[test]
+    fn neighbours_with_the_same_target_are_told_from_others() {
+        let mut targets = Targets::default();
+        let mut parts = |ports: &[u16], ids| {
+            targets.clear();
+            ports.iter().enumerate().for_each(|(id, &port)| targets.set(id, PortId(port)));
+            targets.parts(ids)
+        };
+        assert_eq!(parts(&[0, 0, 0], 0b111), 0b001, "also of what no port set means");
+        assert_eq!(parts(&[7, 7, 7], 0b110), 0b010);
+        assert_eq!(parts(&[7, 7, 4, 4, 7], 0b11111), 0b10101);
+        assert_eq!(parts(&[1, 2, 1], 0b101), 0b001);
+        assert_eq!(parts(&[], 0), 0);
     }
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cpu;
 pub mod ethtool;
 pub mod event;
+pub mod large_page;
 pub mod limits;
 pub mod netdev;
 pub mod packet_socket;
