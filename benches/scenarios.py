@@ -72,10 +72,20 @@ def many_flows(turn, flows, vary, touch=False):
     turn.load(counted(flows) + (", touched" if touch else ""), load)
 
 
+def learning(bench):
+    """Learning bridge (NORMAL) between two guests of one address each, 64 B packed, so many 5-tuple flows. The generator writes
+    what differs into its frames when there are several flows, so these come from its CPU's cache, and a single flow's do not; where
+    they are `touched` all frames are written and read by the guests."""
+    for turn in bench.alternate(Setup(rules=NORMAL), rounds=3):
+        for flows in (1, 1000, 100_000):
+            many_flows(turn, flows, "src-ip,src-port")
+            many_flows(turn, flows, "src-ip,src-port", touch=True)
+    for turn in bench.alternate(Setup(rules=NORMAL), rounds=1):
+        many_flows(turn, 1_000_000, "src-ip,src-port")
+
+
 def macs(bench):
-    """Learning bridge (NORMAL), 64 B packed, so many flows each with two addresses of its own. The generator writes the addresses
-    into its frames when there are several, so these come from its CPU's cache, and a single flow's do not; where they are `touched`
-    all frames are written and read by the guests."""
+    """Learning bridge (NORMAL), 64 B packed, so many flows each with two MAC addresses of its own; `touched` as in `learning`."""
     for flows in (1, 1000, 100_000, 1_000_000):
         # Every address must fit; 2^20 is the most that ringswitch takes.
         setup = Setup(rules=NORMAL, mac_table=min(max(8192, 2 * flows), 1 << 20))
@@ -197,7 +207,7 @@ def per_frame(values):
 
 
 def latency(bench):
-    """Round trip of 64 B packed frames at parts of what goes through without loss in a closed loop."""
+    """Round trip of 64 B packed frames at parts of what goes through without loss in a closed loop, time stamps included."""
     for turn in bench.alternate(Setup()):
         closed = {}
 
@@ -206,8 +216,8 @@ def latency(bench):
             load = Load(ring="packed")
             if not closed:
                 generator.warm_up(switch, load)
-                closed.update(generator.measure(switch, load))
-            rate = max(int(closed["mpps"] * 1e6 / 2 * part / 100), 1)
+                closed.update(generator.run(switch, load, "--latency")["total"])
+            rate = max(int(closed["rx_pps"] / 2 * part / 100), 1)
             report = generator.run(switch, replace(load, window=0, warmup=0), "--latency", "--rate", rate)
             found = report.get("latency_us") or {}
             if not found:
@@ -392,6 +402,7 @@ SCENARIOS = {
     "sizes": Scenario(sizes),
     "touched": Scenario(touched),
     "mrg": Scenario(mrg),
+    "learning": Scenario(learning),
     "macs": Scenario(macs),
     "tuples": Scenario(tuples),
     "acl": Scenario(acl),

@@ -32,6 +32,7 @@ fn a_switch_is_measured_where_it_can_play() {
         "sizes",
         "touched",
         "mrg",
+        "learning",
         "macs",
         "tuples",
         "acl",
