@@ -16,8 +16,8 @@ use crate::packet::{BATCH, Packet};
 use crate::port::PortId;
 use crate::sys::large_page::{LargePage, WORDS};
 
-/// Half a megabyte, which stays in a core's own cache. More pairs than that are found sooner in the table that all workers share,
-/// see [`PairCache::asked`].
+/// As many as a large page has room for. Those of some thousand pairs stay in a core's own caches; many times more pairs are found
+/// sooner in the table that all workers share, see [`PairCache::asked`].
 const ENTRIES: usize = WORDS / ENTRY;
 /// Words of an entry.
 const ENTRY: usize = 4;
