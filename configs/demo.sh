@@ -103,6 +103,10 @@ done
 if [ -n "$is_root" ]; then
     ip netns add "$switch_ns"
     ip netns add "$far_ns"
+    # Frames are counted: nothing is to come from the namespaces' own IPv6 (router solicitations, group reports).
+    for namespace in "$switch_ns" "$far_ns"; do
+        ip netns exec "$namespace" sh -c 'echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6' 2>/dev/null || true
+    done
     ip -n "$switch_ns" link set lo up
     ip -n "$switch_ns" link add nic0 type veth peer name far0 netns "$far_ns"
     ip -n "$switch_ns" link set nic0 up

@@ -44,6 +44,19 @@ fn what_is_recorded_is_replayed_and_nothing_is_lost() {
 }
 
 #[test]
+fn announcements_do_not_count_as_traffic() {
+    let _alone = alone();
+    let daemon = Daemon::start(&config(&[("vm1", ""), ("vm2", "")], &wire()));
+    for options in ["", " --check"] {
+        let Some(sent) = generate(&daemon, &format!("--bidir --count 500 --window 32{options}")) else { return };
+        let total = &sent["total"];
+        assert_eq!((&total["tx_packets"], &total["rx_packets"]), (&500.into(), &500.into()), "{sent:#}");
+        assert!(options.is_empty() || sent["check"]["foreign"] == 0, "{sent:#}");
+    }
+    daemon.assert_balanced();
+}
+
+#[test]
 fn a_search_for_the_rate_without_loss_ends() {
     let _alone = alone();
     let daemon = Daemon::start(&config(&[("vm1", ""), ("vm2", "")], &wire()));

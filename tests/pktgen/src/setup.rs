@@ -108,13 +108,19 @@ pub fn open(args: &Args, stop: &AtomicBool) -> Result<Bench, SetupError> {
         let announcements = if args.no_learn { Vec::new() } else { announcements(args, index, &streams, &macs) };
         station.set_up(senders, announcements);
     }
+    let failed = |name: &str| {
+        let name = name.to_owned();
+        |source| SetupError::Station { name, source }
+    };
     for station in &mut stations {
-        let name = station.name.clone();
-        station.prepare().map_err(|source| SetupError::Station { name, source })?;
+        station.prepare().map_err(failed(&station.name))?;
     }
     if !args.no_learn {
         // Time for the switch to carry the announcements; they are not counted.
         std::thread::sleep(Duration::from_millis(50));
+        for station in &mut stations {
+            station.discard().map_err(failed(&station.name))?;
+        }
     }
     Ok(Bench { stations, recorder })
 }
