@@ -135,7 +135,7 @@ fn bridge_view(
     kept: &Kept,
     ports: BridgePorts,
     old: Option<&Arc<Bridge>>,
-    wanted: &[Wanted],
+    wanted: &Arc<[Wanted]>,
 ) -> Arc<Bridge> {
     let is_same =
         |old: &&Arc<Bridge>| old.program.is_same(program) && Arc::ptr_eq(&old.fdb, &kept.fdb) && *old.ports == ports;
@@ -314,7 +314,8 @@ impl Dataplane for Switch {
 
     fn publish(&mut self, view: View<'_>) -> u64 {
         let old = self.workers.current();
-        self.pools.update(&view.pools, self.workers.count());
+        let mut pools = std::mem::take(&mut self.pools);
+        pools.update(&view.pools, self.workers.count());
         for port in view.bridges.iter().flatten().flat_map(|bridge| &bridge.ports) {
             if let Some(opened) = self.ports.get_mut(&port.id) {
                 opened.share(port.qos.as_ref());
@@ -333,12 +334,12 @@ impl Dataplane for Switch {
                     snapshot.ports[place] = Some(entry);
                 }
                 version += 1;
-                let wanted = self.pools.wanted(&ports, is_xdp);
+                let wanted = pools.wanted(index, &ports, is_xdp);
                 bridge_view(version, bridge.program, kept, ports, old.bridge(index), &wanted)
             });
             snapshot.bridges.push(view);
         }
-        self.version = version;
+        (self.version, self.pools) = (version, pools);
         self.workers.publish(snapshot)
     }
 

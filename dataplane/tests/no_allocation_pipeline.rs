@@ -143,7 +143,7 @@ fn sorted_frames_allocate_nothing_also_after_rules_changed() {
     let snapshot = |version| {
         let (fdb, stats) = (Arc::new(Fdb::new(64)), Arc::new(TableStats::new(1)));
         let mut view = BridgeView::new(version, program.clone(), fdb, Arc::clone(&bridge_ports), stats);
-        let table = SortTable::carry(None, &view, std::slice::from_ref(&wanted));
+        let table = SortTable::carry(None, &view, &[wanted.clone()].into());
         let derived = table.derive(&view, &mut Openings::default(), &mut 1000);
         view.sorted = Arc::new(derived.expect("something was not known"));
         Snapshot { epoch: version, ports: ports.clone(), bridges: vec![Some(Arc::new(view))], ..Snapshot::default() }

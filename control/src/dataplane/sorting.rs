@@ -20,6 +20,15 @@ const TURN_BUDGET: u32 = 1_000;
 #[derive(Default)]
 pub struct Pools {
     known: BTreeMap<PoolId, Known>,
+    /// What was wanted in the last publication, by bridge: it stays the same object while it stays the same, so that nobody compares
+    /// thousands of addresses because of a flow.
+    lists: BTreeMap<usize, List>,
+}
+
+struct List {
+    /// The bridge's ports, and those of them where frames come from outside.
+    ports: Vec<(PortId, bool)>,
+    wanted: Arc<[Wanted]>,
 }
 
 struct Known {
@@ -28,9 +37,20 @@ struct Known {
     pool: Arc<SortedPool>,
 }
 
+impl Known {
+    fn is(&self, view: &PoolView<'_>) -> bool {
+        self.name == view.name && self.filters == view.filters && self.pool.ports() == view.ports
+    }
+}
+
 impl Pools {
     /// Takes the pools as they are now. One that stays goes on counting.
     pub fn update(&mut self, views: &[PoolView<'_>], workers: usize) {
+        let is_known = |view: &PoolView<'_>| self.known.get(&view.id).is_some_and(|known| known.is(view));
+        if views.len() == self.known.len() && views.iter().all(is_known) {
+            return;
+        }
+        self.lists.clear();
         let mut before = std::mem::take(&mut self.known);
         for view in views {
             let old = before.remove(&view.id).filter(|old| old.name == view.name).map(|old| old.pool);
@@ -43,11 +63,25 @@ impl Pools {
         }
     }
 
-    /// What is to be sorted in the bridge with these ports. `is_outside` tells where frames come from outside.
-    pub fn wanted(&self, ports: &BridgePorts, is_outside: impl Fn(PortId) -> bool) -> Vec<Wanted> {
+    /// What is to be sorted in a bridge, which has these ports. `is_outside` tells where frames come from outside.
+    pub fn wanted(&mut self, bridge: usize, ports: &BridgePorts, is_outside: impl Fn(PortId) -> bool) -> Arc<[Wanted]> {
+        if self.known.is_empty() {
+            return Arc::default();
+        }
+        let ports: Vec<_> = ports.all().map(|port| (port, is_outside(port))).collect();
+        if let Some(list) = self.lists.get(&bridge).filter(|list| list.ports == ports) {
+            return Arc::clone(&list.wanted);
+        }
+        let wanted: Arc<[Wanted]> = self.list(&ports).into();
+        self.lists.insert(bridge, List { ports, wanted: Arc::clone(&wanted) });
+        wanted
+    }
+
+    fn list(&self, ports: &[(PortId, bool)]) -> Vec<Wanted> {
         let mut wanted = Vec::new();
-        let here: BTreeSet<PortId> = if self.known.is_empty() { BTreeSet::new() } else { ports.all().collect() };
-        let outside: Vec<PortId> = here.iter().copied().filter(|&port| is_outside(port)).collect();
+        let here: BTreeSet<PortId> = ports.iter().map(|&(port, _)| port).collect();
+        let outside: BTreeSet<PortId> =
+            ports.iter().filter(|(_, is_outside)| *is_outside).map(|&(port, _)| port).collect();
         for Known { filters, pool, .. } in self.known.values() {
             let is_own = |port: &PortId| pool.ports().contains(port);
             if !pool.ports().iter().any(|port| here.contains(port)) {
@@ -120,14 +154,31 @@ mod tests {
     #[test]
     fn what_comes_in_at_nics_of_the_pools_bridge_is_wanted() {
         let mut pools = Pools::default();
-        assert!(pools.wanted(&ports(4), is_nic).is_empty());
+        assert!(pools.wanted(0, &ports(4), is_nic).is_empty());
         pools.update(&[view("vm5", vec![PortId(2)])], 1);
-        let wanted = pools.wanted(&ports(4), is_nic);
+        let wanted = pools.wanted(0, &ports(4), is_nic);
         let wanted: Vec<_> = wanted.iter().map(|one| (one.ingress.0, one.vlan)).collect();
         assert_eq!(wanted, [(0, 0), (0, 7), (1, 0), (1, 7)]);
-        assert!(pools.wanted(&ports(2), is_nic).is_empty(), "a bridge where it has no port");
+        assert!(pools.wanted(0, &ports(2), is_nic).is_empty(), "a bridge where it has no port");
         pools.update(&[view("uplink", vec![PortId(1), PortId(2)])], 1);
-        assert!(pools.wanted(&ports(4), is_nic).iter().all(|one| one.ingress == PortId(0)), "not from itself");
+        assert!(pools.wanted(0, &ports(4), is_nic).iter().all(|one| one.ingress == PortId(0)), "not from itself");
+    }
+
+    #[test]
+    fn what_is_wanted_is_the_same_object_until_pools_or_ports_change() {
+        let mut pools = Pools::default();
+        let mut wanted = |ports: Vec<PortId>, bridge: u16, nics: u16| {
+            pools.update(&[view("vm5", ports)], 1);
+            pools.wanted(0, &super::tests::ports(bridge), |PortId(id)| id < nics)
+        };
+        let first = wanted(vec![PortId(2)], 4, 2);
+        assert!(Arc::ptr_eq(&first, &wanted(vec![PortId(2)], 4, 2)));
+        let others = [wanted(vec![PortId(3)], 4, 2), wanted(vec![PortId(2)], 4, 1), wanted(vec![PortId(2)], 3, 2)];
+        let of =
+            |wanted: &[Wanted]| wanted.iter().map(|one| (one.ingress.0, one.pool.ports().to_vec())).collect::<Vec<_>>();
+        let places =
+            |nics: &[u16], port| nics.iter().flat_map(|&nic| vec![(nic, vec![PortId(port)]); 2]).collect::<Vec<_>>();
+        assert_eq!(others.each_ref().map(|one| of(one)), [places(&[0, 1], 3), places(&[0], 2), places(&[0, 1], 2)]);
     }
 
     #[test]
@@ -150,7 +201,7 @@ mod tests {
         pools.update(&[view("vm5", vec![PortId(2)])], 1);
         let (mut program, ports) = (Program::default(), Arc::new(ports(3)));
         program.tables.insert(parse_flow("actions=NORMAL", &()).unwrap(), 0, 1);
-        let wanted = pools.wanted(&ports, is_nic);
+        let wanted = pools.wanted(0, &ports, is_nic);
         let mut bridge = BridgeView::new(1, program, Arc::new(Fdb::new(16)), ports, Arc::new(TableStats::new(1)));
         bridge.sorted = SortTable::carry(None, &bridge, &wanted);
         let snapshot = Snapshot { bridges: vec![None, Some(Arc::new(bridge))], ..Snapshot::default() };
@@ -173,7 +224,7 @@ mod tests {
             program.tables.insert(parse_flow(&format!("tcp,nw_src={address} actions=drop"), &()).unwrap(), 0, 1);
         }
         program.tables.insert(parse_flow("priority=40000 actions=NORMAL", &()).unwrap(), 0, 1);
-        let wanted = pools.wanted(&ports, is_nic);
+        let wanted = pools.wanted(0, &ports, is_nic);
         let mut bridge = |line: &str| {
             program.tables.insert(parse_flow(line, &()).unwrap(), 0, 1);
             let (fdb, stats) = (Arc::new(Fdb::new(16)), Arc::new(TableStats::new(1)));

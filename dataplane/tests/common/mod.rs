@@ -215,7 +215,7 @@ impl TestSwitch {
         let mut view = BridgeView::new(self.version, program, fdb, ports, stats);
         view.shortlist = view.shortlist.filter(|_| self.has_shortlist);
         let before = self.workers.current();
-        view.sorted = SortTable::carry(before.bridge(0).map(|before| &**before), &view, &self.wanted);
+        view.sorted = SortTable::carry(before.bridge(0).map(|before| &**before), &view, &self.wanted.as_slice().into());
         self.workers.publish(Snapshot { ports: entries, bridges: vec![Some(Arc::new(view))], ..Snapshot::default() });
     }
 

@@ -131,6 +131,11 @@ impl SortEntry {
         Self { number, pool, tables, state, ..*self }
     }
 
+    /// The entry of which nothing is known again.
+    pub(super) fn pending(&self) -> Self {
+        Self { number: 0, pool: Arc::clone(&self.pool), tables: [0; 4], state: SortState::Pending, ..*self }
+    }
+
     /// True when what is known does not depend on the rule: it stands in a table through which no frame of the entry came, or
     /// could match none. What tables hand on is not compared: it is known at each table only.
     pub(super) fn is_free_of(&self, rule: &Rule) -> bool {

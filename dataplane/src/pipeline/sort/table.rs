@@ -32,6 +32,13 @@ pub struct Wanted {
     pub pool: Arc<SortedPool>,
 }
 
+impl PartialEq for Wanted {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { ingress, mac, vlan, pool } = self;
+        (*ingress, *mac, *vlan) == (other.ingress, other.mac, other.vlan) && Arc::ptr_eq(pool, &other.pool)
+    }
+}
+
 impl Wanted {
     /// The tags of the frames meant, as entries have them: rules can tell untagged from priority-tagged.
     fn tags(&self) -> impl Iterator<Item = u16> + use<> {
@@ -43,6 +50,8 @@ impl Wanted {
 /// See the file's head.
 #[derive(Debug, Default)]
 pub struct SortTable {
+    /// What it was made for.
+    wanted: Arc<[Wanted]>,
     entries: Vec<Arc<SortEntry>>,
     ports: Arc<[Seats]>,
 }
@@ -82,7 +91,7 @@ impl SortTable {
     ///
     /// What certainly holds: nothing but rules changed, it is known which, and no frame of the entry could meet one of them.
     #[must_use]
-    pub fn carry(before: Option<&BridgeView>, after: &BridgeView, wanted: &[Wanted]) -> Arc<Self> {
+    pub fn carry(before: Option<&BridgeView>, after: &BridgeView, wanted: &Arc<[Wanted]>) -> Arc<Self> {
         let ports = &after.ports;
         let Some(before) = before.filter(|before| differ_in_rules_only(before, after)) else {
             return if wanted.is_empty() { Arc::default() } else { Arc::new(Self::of(wanted, ports, |_| None)) };
@@ -95,8 +104,12 @@ impl SortTable {
             entry.state == SortState::Pending
                 || changed.as_ref().is_some_and(|rules| rules.iter().all(|rule| entry.is_free_of(rule)))
         };
-        if old.is_for(wanted) && old.entries().all(holds) {
-            return Arc::clone(old);
+        if Arc::ptr_eq(&old.wanted, wanted) || old.wanted == *wanted {
+            return if old.entries().all(holds) {
+                Arc::clone(old)
+            } else {
+                Arc::new(old.forget(|entry| !holds(entry)))
+            };
         }
         Arc::new(Self::of(wanted, ports, |new| {
             let entry = old.seats(new.ingress).and_then(|seats| seats.find(new.seat)).map(|place| &old.entries[place]);
@@ -105,9 +118,9 @@ impl SortTable {
     }
 
     /// `known` gives an entry about which something is known, in the place of a new one.
-    fn of(wanted: &[Wanted], ports: &BridgePorts, known: impl Fn(&SortEntry) -> Option<Arc<SortEntry>>) -> Self {
+    fn of(wanted: &Arc<[Wanted]>, ports: &BridgePorts, known: impl Fn(&SortEntry) -> Option<Arc<SortEntry>>) -> Self {
         let mut entries = Vec::new();
-        for one in wanted {
+        for one in &**wanted {
             // Nothing comes in at a port that is not in the bridge.
             let Some(number) = ports.number_of(one.ingress) else { continue };
             for tag in one.tags() {
@@ -115,21 +128,21 @@ impl SortTable {
                 entries.push(known(&new).unwrap_or_else(|| Arc::new(new)));
             }
         }
-        Self { ports: Seats::of(&entries), entries }
+        Self { wanted: Arc::clone(wanted), ports: Seats::of(&entries), entries }
     }
 
-    /// True when it was made for the same frames of the same pools.
-    fn is_for(&self, wanted: &[Wanted]) -> bool {
-        let mut entries = self.entries();
-        let same = wanted.iter().all(|one| {
-            one.tags().all(|tag| {
-                entries.next().is_some_and(|entry| {
-                    (entry.ingress, entry.seat) == (one.ingress, seat_of(one.mac, tag))
-                        && Arc::ptr_eq(&entry.pool, &one.pool)
-                })
-            })
-        });
-        same && entries.next().is_none()
+    /// The table in which nothing is known of some entries.
+    fn forget(&self, is_forgotten: impl Fn(&SortEntry) -> bool) -> Self {
+        let entry = |entry: &Arc<SortEntry>| match is_forgotten(entry) {
+            true => Arc::new(entry.pending()),
+            false => Arc::clone(entry),
+        };
+        self.with(self.entries.iter().map(entry).collect())
+    }
+
+    /// The same frames, of which other things are known.
+    fn with(&self, entries: Vec<Arc<SortEntry>>) -> Self {
+        Self { wanted: Arc::clone(&self.wanted), entries, ports: Arc::clone(&self.ports) }
     }
 
     /// True when there are entries of which nothing is known.
@@ -157,7 +170,7 @@ impl SortTable {
                 break;
             }
         }
-        Some(Self { entries, ports: Arc::clone(&self.ports) })
+        Some(self.with(entries))
     }
 }
 
