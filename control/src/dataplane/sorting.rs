@@ -56,10 +56,10 @@ impl Pools {
             let old = before.remove(&view.id).filter(|old| old.name == view.name).map(|old| old.pool);
             let pool = match old {
                 Some(pool) if pool.ports() == view.ports => pool,
-                Some(pool) => Arc::new(pool.with_ports(view.ports.clone())),
-                None => Arc::new(SortedPool::new(view.id, view.ports.clone(), workers)),
+                Some(pool) => Arc::new(pool.with_ports(view.ports.to_vec())),
+                None => Arc::new(SortedPool::new(view.id, view.ports.to_vec(), workers)),
             };
-            self.known.insert(view.id, Known { name: view.name.to_owned(), filters: view.filters.clone(), pool });
+            self.known.insert(view.id, Known { name: view.name.to_owned(), filters: view.filters.to_vec(), pool });
         }
     }
 
@@ -142,8 +142,8 @@ mod tests {
         BridgePorts::new(&entries)
     }
 
-    fn view(name: &str, ports: Vec<PortId>) -> PoolView<'_> {
-        PoolView { id: PoolId(3), name, ports, filters: vec![(MAC, 0), (MAC, 7)] }
+    fn view<'a>(name: &'a str, ports: &'a [PortId]) -> PoolView<'a> {
+        PoolView { id: PoolId(3), name, ports, filters: &[(MAC, 0), (MAC, 7)] }
     }
 
     /// Ports 0 and 1 are NICs.
@@ -155,25 +155,25 @@ mod tests {
     fn what_comes_in_at_nics_of_the_pools_bridge_is_wanted() {
         let mut pools = Pools::default();
         assert!(pools.wanted(0, &ports(4), is_nic).is_empty());
-        pools.update(&[view("vm5", vec![PortId(2)])], 1);
+        pools.update(&[view("vm5", &[PortId(2)])], 1);
         let wanted = pools.wanted(0, &ports(4), is_nic);
         let wanted: Vec<_> = wanted.iter().map(|one| (one.ingress.0, one.vlan)).collect();
         assert_eq!(wanted, [(0, 0), (0, 7), (1, 0), (1, 7)]);
         assert!(pools.wanted(0, &ports(2), is_nic).is_empty(), "a bridge where it has no port");
-        pools.update(&[view("uplink", vec![PortId(1), PortId(2)])], 1);
+        pools.update(&[view("uplink", &[PortId(1), PortId(2)])], 1);
         assert!(pools.wanted(0, &ports(4), is_nic).iter().all(|one| one.ingress == PortId(0)), "not from itself");
     }
 
     #[test]
     fn what_is_wanted_is_the_same_object_until_pools_or_ports_change() {
         let mut pools = Pools::default();
-        let mut wanted = |ports: Vec<PortId>, bridge: u16, nics: u16| {
-            pools.update(&[view("vm5", ports)], 1);
+        let mut wanted = |port: u16, bridge: u16, nics: u16| {
+            pools.update(&[view("vm5", &[PortId(port)])], 1);
             pools.wanted(0, &super::tests::ports(bridge), |PortId(id)| id < nics)
         };
-        let first = wanted(vec![PortId(2)], 4, 2);
-        assert!(Arc::ptr_eq(&first, &wanted(vec![PortId(2)], 4, 2)));
-        let others = [wanted(vec![PortId(3)], 4, 2), wanted(vec![PortId(2)], 4, 1), wanted(vec![PortId(2)], 3, 2)];
+        let first = wanted(2, 4, 2);
+        assert!(Arc::ptr_eq(&first, &wanted(2, 4, 2)));
+        let others = [wanted(3, 4, 2), wanted(2, 4, 1), wanted(2, 3, 2)];
         let of =
             |wanted: &[Wanted]| wanted.iter().map(|one| (one.ingress.0, one.pool.ports().to_vec())).collect::<Vec<_>>();
         let places =
@@ -185,11 +185,11 @@ mod tests {
     fn a_pool_is_the_same_until_its_ports_or_its_name_change() {
         let mut pools = Pools::default();
         let pool = |pools: &Pools| Arc::clone(&pools.known[&PoolId(3)].pool);
-        pools.update(&[view("vm5", vec![PortId(2)])], 1);
+        pools.update(&[view("vm5", &[PortId(2)])], 1);
         let first = pool(&pools);
-        pools.update(&[view("vm5", vec![PortId(2)])], 1);
+        pools.update(&[view("vm5", &[PortId(2)])], 1);
         assert!(Arc::ptr_eq(&first, &pool(&pools)));
-        pools.update(&[view("vm5", vec![PortId(3)])], 1);
+        pools.update(&[view("vm5", &[PortId(3)])], 1);
         assert!(!Arc::ptr_eq(&first, &pool(&pools)), "frames go elsewhere");
         pools.update(&[], 1);
         assert_eq!(pools.totals(PoolId(3)), SortTotals::default());
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_wanted_is_found_out_in_turns_and_once() {
         let mut pools = Pools::default();
-        pools.update(&[view("vm5", vec![PortId(2)])], 1);
+        pools.update(&[view("vm5", &[PortId(2)])], 1);
         let (mut program, ports) = (Program::default(), Arc::new(ports(3)));
         program.tables.insert(parse_flow("actions=NORMAL", &()).unwrap(), 0, 1);
         let wanted = pools.wanted(0, &ports, is_nic);
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn many_rules_are_taken_in_over_many_turns_and_one_more_in_one() {
         let mut pools = Pools::default();
-        pools.update(&[view("vm5", vec![PortId(2)])], 1);
+        pools.update(&[view("vm5", &[PortId(2)])], 1);
         let (mut program, ports) = (Program::default(), Arc::new(ports(3)));
         for address in (0..10_000).map(std::net::Ipv4Addr::from_bits) {
             program.tables.insert(parse_flow(&format!("tcp,nw_src={address} actions=drop"), &()).unwrap(), 0, 1);

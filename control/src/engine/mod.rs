@@ -101,9 +101,9 @@ pub struct PoolView<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its ports.
-    pub ports: Vec<PortId>,
+    pub ports: &'a [PortId],
     /// Destination and id of the VLAN tag on the wire (0 for none) of frames that are probably for one of them.
-    pub filters: Vec<(Mac, u16)>,
+    pub filters: &'a [(Mac, u16)],
 }
 
 /// A learned or static address, as the dataplane has it.

@@ -52,7 +52,7 @@ struct Shown {
 
 impl Shown {
     fn view(&self) -> PoolView<'_> {
-        PoolView { id: self.id, name: &self.name, ports: self.ports.clone(), filters: self.filters.clone() }
+        PoolView { id: self.id, name: &self.name, ports: &self.ports, filters: &self.filters }
     }
 }
 
