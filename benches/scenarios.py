@@ -76,7 +76,7 @@ def learning(bench):
     """Learning bridge (NORMAL) between two guests of one address each, 64 B packed, so many 5-tuple flows. The generator writes
     what differs into its frames when there are several flows, so these come from its CPU's cache, and a single flow's do not; where
     they are `touched` all frames are written and read by the guests."""
-    for turn in bench.alternate(Setup(rules=NORMAL), rounds=3):
+    for turn in bench.alternate(Setup(rules=NORMAL), rounds=5):
         for flows in (1, 1000, 100_000):
             many_flows(turn, flows, "src-ip,src-port")
             many_flows(turn, flows, "src-ip,src-port", touch=True)
