@@ -3,7 +3,7 @@
 //!
 //! Neighbours: `Switch::publish` takes the pools in and asks for each bridge; `Switch::tend` has what is wanted derived.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringswitch_dataplane::flow::Mac;
@@ -26,8 +26,8 @@ pub struct Pools {
 }
 
 struct List {
-    /// The bridge's ports, and those of them where frames come from outside.
-    ports: Vec<(PortId, bool)>,
+    /// The bridge's ports, with true for those where frames come from outside.
+    ports: BTreeMap<PortId, bool>,
     wanted: Arc<[Wanted]>,
 }
 
@@ -68,7 +68,7 @@ impl Pools {
         if self.known.is_empty() {
             return Arc::default();
         }
-        let ports: Vec<_> = ports.all().map(|port| (port, is_outside(port))).collect();
+        let ports: BTreeMap<_, _> = ports.all().map(|port| (port, is_outside(port))).collect();
         if let Some(list) = self.lists.get(&bridge).filter(|list| list.ports == ports) {
             return Arc::clone(&list.wanted);
         }
@@ -77,17 +77,15 @@ impl Pools {
         wanted
     }
 
-    fn list(&self, ports: &[(PortId, bool)]) -> Vec<Wanted> {
+    fn list(&self, ports: &BTreeMap<PortId, bool>) -> Vec<Wanted> {
         let mut wanted = Vec::new();
-        let here: BTreeSet<PortId> = ports.iter().map(|&(port, _)| port).collect();
-        let outside: BTreeSet<PortId> =
-            ports.iter().filter(|(_, is_outside)| *is_outside).map(|&(port, _)| port).collect();
+        let outside = || ports.iter().filter(|&(_, &is_outside)| is_outside).map(|(&port, _)| port);
         for Known { filters, pool, .. } in self.known.values() {
             let is_own = |port: &PortId| pool.ports().contains(port);
-            if !pool.ports().iter().any(|port| here.contains(port)) {
+            if !pool.ports().iter().any(|port| ports.contains_key(port)) {
                 continue;
             }
-            for ingress in outside.iter().copied().filter(|port| !is_own(port)) {
+            for ingress in outside().filter(|port| !is_own(port)) {
                 let frames = filters.iter().map(|&(mac, vlan)| Wanted { ingress, mac, vlan, pool: Arc::clone(pool) });
                 wanted.extend(frames);
             }

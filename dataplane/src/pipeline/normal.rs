@@ -44,6 +44,7 @@ fn addresses(packet: &Packet) -> Addresses {
     Addresses { dst: first, src: first << 48 | second >> 16, tag }
 }
 
+/// Of the few packets that [`Packet::beginning`] leaves out.
 #[cold]
 fn other_beginning(head: &[u8]) -> [u8; 16] {
     head.first_chunk().copied().unwrap_or_else(|| {

@@ -59,6 +59,11 @@ struct Target(u64);
 
 impl Target {
     #[inline(always)]
+    fn new(port: PortId, stamp: u32) -> Self {
+        Self(u64::from(stamp) << 32 | u64::from(port.0))
+    }
+
+    #[inline(always)]
     fn port(self) -> PortId {
         PortId(self.0 as u16)
     }
@@ -95,7 +100,7 @@ impl Targets {
     /// Packet `id` goes to `port`, which was just looked up.
     #[inline(always)]
     pub fn set(&mut self, id: usize, port: PortId) {
-        let target = Target(port.0.into());
+        let target = Target::new(port, 0);
         self.each[id] = target;
         self.any |= target.0;
         self.every &= target.0;
@@ -223,7 +228,7 @@ impl PairCache {
         let stamp = fdb.stamp(port);
         // It may have left before the stamp was taken.
         if fdb.lookup(fdb.probe(dst)) == Some(port) {
-            entries[place] = [start.0[0], start.0[1], since.0, u64::from(stamp) << 32 | u64::from(port.0)];
+            entries[place] = [start.0[0], start.0[1], since.0, Target::new(port, stamp).0];
         }
     }
 }
